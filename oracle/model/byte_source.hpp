@@ -1,0 +1,29 @@
+// Where bytes come from, under Checkpoint: a mapped file, memory, or a test's faulty stand-in for one.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace shardproof {
+
+class ByteSource {
+public:
+    virtual ~ByteSource() = default;
+    ByteSource() = default;
+    ByteSource(const ByteSource&) = delete;
+    ByteSource& operator=(const ByteSource&) = delete;
+    // All bytes, as stable as the source itself. Reading a page may fault it in; nothing else is read ahead.
+    [[nodiscard]] virtual std::span<const std::byte> bytes() const = 0;
+    // What to call it in messages.
+    [[nodiscard]] virtual const std::string& name() const = 0;
+};
+
+// Maps a regular file read-only. Throws InputError when it is missing, no regular file (checked before opening, so a
+// FIFO or a device never blocks) or unreadable. `name` is the path as the user or the index spells it.
+[[nodiscard]] std::shared_ptr<const ByteSource> map_file(const std::filesystem::path& file, std::string name);
+[[nodiscard]] std::shared_ptr<const ByteSource> own_bytes(std::vector<std::byte> bytes, std::string name);
+
+}  // namespace shardproof

@@ -1,0 +1,84 @@
+// ModelConfig: the architecture as validated data. Parsed once from config.json, immutable, always valid: no other
+// function re-checks it.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oracle/model/tensor.hpp"
+
+namespace shardproof {
+
+enum class ScoreFunction : std::uint8_t { softmax, sigmoid };
+// Where the routing weight multiplies: the expert's output (Qwen3-MoE) or its input (Llama 4).
+enum class ScoreOn : std::uint8_t { output, input };
+
+struct RouterSpec {
+    std::int64_t num_experts = 0;
+    std::int64_t top_k = 0;
+    ScoreFunction score = ScoreFunction::softmax;
+    bool norm_topk = false;  // divide the chosen weights by their sum
+    double scale = 1.0;      // multiplies every weight, after the norm
+    ScoreOn score_on = ScoreOn::output;
+};
+
+// RoPE's frequency table and its published scalings, as transformers' modeling_rope_utils defines them.
+enum class RopeScaling : std::uint8_t { none, linear, dynamic, yarn, llama3 };
+struct RopeSpec {
+    double theta = 10000.0;
+    RopeScaling scaling = RopeScaling::none;
+    double factor = 1.0;
+    std::int64_t max_position_embeddings = 0;           // dynamic
+    std::int64_t original_max_position_embeddings = 0;  // yarn, llama3 (and dynamic where given)
+    std::optional<double> attention_factor;             // yarn: given, else derived
+    double beta_fast = 32.0;                            // yarn
+    double beta_slow = 1.0;                             // yarn
+    std::optional<double> mscale;                       // yarn
+    std::optional<double> mscale_all_dim;               // yarn
+    bool truncate = true;                               // yarn: round the correction range to whole dims
+    double low_freq_factor = 1.0;                       // llama3
+    double high_freq_factor = 4.0;                      // llama3
+};
+
+// Grouped-query attention; other attentions become other members of a variant beside it.
+struct AttentionSpec {
+    std::int64_t num_heads = 0;
+    std::int64_t num_kv_heads = 0;  // divides num_heads
+    std::int64_t head_dim = 0;      // even
+    bool qk_norm = false;           // RMSNorm over head_dim, before RoPE
+    RopeSpec rope;
+};
+
+enum class MlpKind : std::uint8_t { dense, moe };
+
+struct ModelConfig {
+    std::string family;  // model_type, e.g. "qwen3_moe"
+    std::int64_t num_layers = 0;
+    std::int64_t hidden_size = 0;              // D
+    std::int64_t vocab_size = 0;               // V
+    std::int64_t dense_intermediate_size = 0;  // hidden width of a dense layer's MLP
+    std::int64_t moe_intermediate_size = 0;    // F, hidden width of one expert
+    double rms_norm_eps = 1e-6;
+    bool tie_embeddings = false;               // the head is the embedding matrix
+    AttentionSpec attention;
+    RouterSpec router;
+    std::vector<MlpKind> mlp;                  // one entry a layer
+    std::optional<DType> dtype;                // the config's word for it; tensors decide where there are any
+
+    [[nodiscard]] bool is_moe(std::int64_t layer) const { return mlp[static_cast<std::size_t>(layer)] == MlpKind::moe; }
+};
+
+// Reads and validates a config.json (published spelling or transformers 5's). `file` names it in errors.
+// Throws InputError naming the field: missing, mistyped, out of range, unknown family, or unknown and so maybe changing
+// the maths.
+[[nodiscard]] ModelConfig parse_config(std::string_view json_text, const std::string& file);
+[[nodiscard]] ModelConfig read_config(const std::filesystem::path& file);
+
+// The same model cut to its first `num_layers` layers; embeddings, final norm and head stay. Throws InputError for a
+// number outside 1 .. config.num_layers.
+[[nodiscard]] ModelConfig first_layers(ModelConfig config, std::int64_t num_layers);
+
+}  // namespace shardproof

@@ -1,0 +1,54 @@
+// Plan: who holds what, decided once, before a byte moves. The static answer that sim and gpu execute.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "oracle/model/model.hpp"
+#include "sim/plan/mesh.hpp"
+#include "sim/plan/rules/rule_set.hpp"
+#include "sim/plan/shard.hpp"
+
+namespace shardproof {
+
+struct ParamPlan {
+    Parameter parameter;
+    DType dtype{};
+    ParamPlacement placement;
+};
+
+struct Plan {
+    ParallelDims dims;
+    std::string rules;
+    Meshes meshes;
+    ModelConfig config;
+    std::vector<ParamPlan> params;  // in model order
+    std::vector<std::string> warnings;
+
+    [[nodiscard]] std::int64_t world() const { return dims.world(); }
+    [[nodiscard]] const Mesh& mesh(MeshKind kind) const {
+        return kind == MeshKind::dense ? meshes.dense : meshes.sparse;
+    }
+    [[nodiscard]] std::size_t param_idx(std::string_view name) const;  // SP_ASSERT found
+};
+
+// The only place where dims, config, family and rules meet. `dtypes` runs parallel to `parameters`. Throws InputError:
+// degrees that the rule set does not take, a parameter that no rule covers, pp > 1 with parameters.
+[[nodiscard]] Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters,
+                             const std::vector<DType>& dtypes, const ParallelDims& dims, const RuleSet& rules);
+[[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules);
+
+// What a rank holds of a parameter: one entry a dim.
+[[nodiscard]] std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank);
+[[nodiscard]] std::int64_t shard_bytes(const Plan& plan, std::size_t param_idx, Rank rank);
+[[nodiscard]] std::vector<std::int64_t> bytes_per_rank(const Plan& plan);
+
+// Coverage, proved for every parameter: each element is held, and as often as its replicas say; no other count. Returns
+// one line a violation, empty when the plan covers.
+[[nodiscard]] std::vector<std::string> coverage_violations(const Plan& plan);
+
+// A stable hash of everything above (FNV or xxHash over the printed plan).
+[[nodiscard]] std::uint64_t hash_of(const Plan& plan);
+
+}  // namespace shardproof

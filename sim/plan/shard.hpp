@@ -1,0 +1,35 @@
+// Shard: the index runs of a tensor that one rank holds, in closed form.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "oracle/model/box.hpp"
+#include "oracle/model/tensor.hpp"
+#include "sim/plan/mesh.hpp"
+#include "sim/plan/placement.hpp"
+
+namespace shardproof {
+
+// Part `idx` of `extent` indices cut into `parts` as torch.chunk does: ceil(extent/parts) each; an empty part begins at
+// `extent`.
+[[nodiscard]] Run chunk(std::int64_t extent, std::int64_t parts, std::int64_t idx);
+// The same of a list of runs: positions chunk(num_indices(runs), parts, idx) of their concatenation.
+[[nodiscard]] IndexRuns chunk(const IndexRuns& runs, std::int64_t parts, std::int64_t idx);
+
+// One tensor on one mesh: one placement an axis.
+struct Layout {
+    const Mesh* mesh = nullptr;
+    std::vector<Placement> placements;
+};
+
+// The truth of storage: per dim, plain shards left to right; a strided shard applies after all axes to its right. On a
+// dim that tp and fsdp share that is tp's chunk first, then fsdp's chunk of it.
+[[nodiscard]] std::vector<IndexRuns> shard_index(const Layout& layout, const Shape& shape, Rank rank);
+// What DTensor's description of the same placements says (axes left to right, StridedShard by its definition). Differs
+// from shard_index where a dim is split unevenly by both: plan warns.
+[[nodiscard]] std::vector<IndexRuns> described_index(const Layout& layout, const Shape& shape, Rank rank);
+
+[[nodiscard]] Shape local_shape(const std::vector<IndexRuns>& index);
+
+}  // namespace shardproof
