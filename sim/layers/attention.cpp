@@ -1,0 +1,97 @@
+#include "sim/layers/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "oracle/model/error.hpp"
+#include "sim/layers/rope.hpp"
+
+namespace shardproof::sim {
+
+namespace {
+
+// One query against the keys of its sequence up to itself. `scores` is scratch.
+void attend(const float* query, const Rows& k, const Rows& v, std::int64_t kv_column, std::int64_t head_dim,
+            std::int64_t first_key, std::int64_t last_key, std::vector<float>& scores, Arithmetic arithmetic,
+            float* out) {
+    const auto num_keys = static_cast<std::size_t>(last_key - first_key + 1);
+    const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+    scores.resize(num_keys);
+    for (std::size_t i = 0; i < num_keys; ++i)
+        scores[i] = dot(query, k.row(first_key + static_cast<std::int64_t>(i)) + kv_column, head_dim) * scale;
+    settle(scores, arithmetic);
+    const float largest = *std::ranges::max_element(scores);
+    float sum = 0.0F;
+    for (float& score : scores) {
+        score = std::exp(score - largest);
+        sum += score;
+    }
+    for (float& score : scores) score /= sum;
+    settle(scores, arithmetic);
+    std::fill(out, out + head_dim, 0.0F);
+    for (std::size_t i = 0; i < num_keys; ++i) {
+        const float* value = v.row(first_key + static_cast<std::int64_t>(i)) + kv_column;
+        for (std::int64_t d = 0; d < head_dim; ++d) out[d] += scores[i] * value[d];
+    }
+}
+
+}  // namespace
+
+Rows causal_attention(const Rows& q, const Rows& k, const Rows& v, std::int64_t head_dim,
+                      const std::vector<SequenceRows>& sequences, Arithmetic arithmetic) {
+    const std::int64_t heads = q.cols / head_dim;
+    const std::int64_t kv_heads = k.cols / head_dim;
+    SP_ASSERT(kv_heads > 0 && heads % kv_heads == 0);
+    Rows out = make_rows(q.rows(), q.cols);
+    std::vector<float> scores;
+    for (const SequenceRows& sequence : sequences) {
+        for (std::int64_t t = sequence.begin; t < sequence.end; ++t) {
+            for (std::int64_t h = 0; h < heads; ++h) {
+                attend(q.row(t) + h * head_dim, k, v, h / (heads / kv_heads) * head_dim, head_dim, sequence.begin, t,
+                       scores, arithmetic, out.row(t) + h * head_dim);
+            }
+        }
+    }
+    settle(out.values, arithmetic);
+    return out;
+}
+
+Task<void> attention_block(RankContext& rank, RankState& state, const RunContext& run) {
+    const ModelConfig& config = run.config();
+    const std::int64_t head_dim = config.attention.head_dim;
+    const auto num_tokens = static_cast<std::int64_t>(state.tokens.size());
+    const std::vector<std::int64_t> slices = slices_of(num_tokens, state.tp.size());
+
+    const Weight norm = co_await gathered(rank, state, run, Role::attention_norm);
+    Rows x = rms_norm(state.hidden, norm, config.rms_norm_eps, run.arithmetic);
+    if (run.sequence_parallel())
+        x = co_await all_gather_rows(rank, state.tp, x, slices, run.arithmetic, "attention input");
+
+    const Weight wq = co_await gathered(rank, state, run, Role::wq);
+    const Weight wk = co_await gathered(rank, state, run, Role::wk);
+    const Weight wv = co_await gathered(rank, state, run, Role::wv);
+    Rows q = linear(x, wq, run.arithmetic);
+    Rows k = linear(x, wk, run.arithmetic);
+    const Rows v = linear(x, wv, run.arithmetic);
+    if (config.attention.qk_norm) {
+        const Weight q_norm = co_await gathered(rank, state, run, Role::q_norm);
+        const Weight k_norm = co_await gathered(rank, state, run, Role::k_norm);
+        q = rms_norm(q, q_norm, config.rms_norm_eps, run.arithmetic);
+        k = rms_norm(k, k_norm, config.rms_norm_eps, run.arithmetic);
+    }
+    const RopeTable rope = make_rope_table(config.attention, state.positions, run.longest_sequence);
+    apply_rope(q, head_dim, rope, run.arithmetic);
+    apply_rope(k, head_dim, rope, run.arithmetic);
+
+    const Rows heads = causal_attention(q, k, v, head_dim, state.sequences, run.arithmetic);
+    const Weight wo = co_await gathered(rank, state, run, Role::wo);
+    Rows out = linear(heads, wo, run.arithmetic);
+    if (run.sequence_parallel()) {
+        out = co_await reduce_scatter_rows(rank, state.tp, out, slices, run.arithmetic, "attention output");
+    } else {
+        co_await all_reduce_rows(rank, state.tp, out, run.arithmetic, "attention output");
+    }
+    add(state.hidden, out, run.arithmetic);
+}
+
+}  // namespace shardproof::sim

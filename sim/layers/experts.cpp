@@ -1,0 +1,122 @@
+#include "sim/layers/experts.hpp"
+
+#include <algorithm>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::sim {
+
+namespace {
+
+// Rows of `x` in the order of the slots; with scores on the input each already multiplied by its weight.
+Rows rows_to_send(const DispatchPlan& plan, const RouterSpec& router, const Rows& x, const Routing& routing,
+                  Arithmetic arithmetic) {
+    Rows send = make_rows(static_cast<std::int64_t>(plan.slot_token.size()), x.cols);
+    for (std::size_t s = 0; s < plan.slot_token.size(); ++s) {
+        const std::int64_t token = plan.slot_token[s];
+        SP_ASSERT(token >= 0 && token < x.rows());
+        std::copy_n(x.row(token), x.cols, send.row(static_cast<std::int64_t>(s)));
+        if (router.score_on == ScoreOn::output) continue;
+        const float weight = routing.weights[static_cast<std::size_t>(token * routing.top_k + plan.slot_choice[s])];
+        const std::span<float> row{send.row(static_cast<std::int64_t>(s)), static_cast<std::size_t>(x.cols)};
+        for (float& value : row) value *= weight;
+        settle(row, arithmetic);
+    }
+    return send;
+}
+
+// How many rows each peer's each expert gets from us, peer by peer in their storage order.
+std::vector<std::int64_t> announced_counts(const ExpertMap& experts, const DispatchPlan& plan) {
+    std::vector<std::int64_t> counts;
+    counts.reserve(experts.home.size());
+    for (const std::vector<ExpertId>& held : experts.held) {
+        for (const ExpertId expert : held) counts.push_back(plan.rows_to_expert[expert.idx()]);
+    }
+    return counts;
+}
+
+Rows weighted_sum(const DispatchPlan& plan, const RouterSpec& router, const Rows& returned, const Routing& routing,
+                  std::int64_t num_rows, Arithmetic arithmetic) {
+    Rows out = make_rows(num_rows, returned.cols);
+    for (std::int64_t t = 0; t < num_rows; ++t) {
+        float* to = out.row(t);
+        for (std::int64_t k = 0; k < routing.top_k; ++k) {
+            const auto choice = static_cast<std::size_t>(t * routing.top_k + k);
+            const std::int64_t slot = plan.slot_of[choice];
+            SP_ASSERT(slot >= 0 && slot < returned.rows());
+            const float weight = router.score_on == ScoreOn::output ? routing.weights[choice] : 1.0F;
+            const float* from = returned.row(slot);
+            for (std::int64_t d = 0; d < out.cols; ++d) to[d] += weight * from[d];
+        }
+    }
+    settle(out.values, arithmetic);
+    return out;
+}
+
+}  // namespace
+
+Rows run_experts(const ExpertWeights& weights, const Rows& x, const std::vector<std::int64_t>& rows_of_expert,
+                 Arithmetic arithmetic) {
+    const std::int64_t hidden = x.cols;
+    const std::int64_t width = weights.w1.shape[1];
+    SP_ASSERT(weights.w1.shape[0] == static_cast<std::int64_t>(rows_of_expert.size()));
+    SP_ASSERT(weights.w1.shape[2] == hidden && weights.w2.shape[1] == hidden && weights.w2.shape[2] == width);
+    SP_ASSERT(weights.w3.shape == weights.w1.shape);
+    Rows out = make_rows(x.rows(), hidden);
+    std::vector<float> gate;
+    std::vector<float> up;
+    std::int64_t first = 0;
+    for (std::size_t e = 0; e < rows_of_expert.size(); ++e) {
+        const std::int64_t rows = rows_of_expert[e];
+        const auto matrix = static_cast<std::int64_t>(e) * width * hidden;
+        gate.resize(static_cast<std::size_t>(rows * width));
+        up.resize(gate.size());
+        linear(x.row(first), rows, hidden, weights.w1.values.data() + matrix, width, gate.data());
+        linear(x.row(first), rows, hidden, weights.w3.values.data() + matrix, width, up.data());
+        settle(gate, arithmetic);
+        settle(up, arithmetic);
+        swiglu(gate, up, arithmetic);
+        linear(gate.data(), rows, width, weights.w2.values.data() + matrix, hidden, out.row(first));
+        first += rows;
+    }
+    SP_ASSERT(first == x.rows());
+    settle(out.values, arithmetic);
+    return out;
+}
+
+Task<Rows> routed_experts(RankContext& rank, const RunContext& run, const Group& group, const ExpertMap& experts,
+                          const ExpertWeights& weights, const Rows& x, const Routing& routing, std::int64_t layer) {
+    SP_ASSERT(static_cast<std::size_t>(experts.num_peers) == group.size());
+    const RouterSpec& router = run.config().router;
+    DispatchPlan dispatch = plan_dispatch(experts, routing.expert_ids, routing.top_k);
+    DispatchPlan combine = dispatch;
+    if (run.faults != nullptr && run.faults->on_dispatch)
+        run.faults->on_dispatch(rank.rank(), layer, dispatch, combine);
+
+    // Who will send me how many rows for each of my experts.
+    const auto num_local = static_cast<std::int64_t>(experts.held[group.my_idx()].size());
+    std::vector<std::int64_t> counts_to;
+    for (const std::vector<ExpertId>& held : experts.held) counts_to.push_back(static_cast<std::int64_t>(held.size()));
+    const std::vector<std::int64_t> counts_from(group.size(), num_local);
+    const std::vector<std::int64_t> announced = announced_counts(experts, dispatch);
+    const std::vector<std::int64_t> arriving =
+        co_await all_to_all_counts(rank, group, announced, counts_to, counts_from, "rows of each expert");
+    const ArrivalPlan arrival = plan_arrival(arriving, experts.num_peers, num_local);
+
+    const Rows send = rows_to_send(dispatch, router, x, routing, run.arithmetic);
+    const Rows arrived = co_await all_to_all_rows(rank, group, send, dispatch.rows_to_peer, arrival.rows_from_peer,
+                                                  run.arithmetic, "dispatch");
+    Rows sorted = make_rows(arrived.rows(), arrived.cols);
+    for (std::int64_t r = 0; r < sorted.rows(); ++r)
+        std::copy_n(arrived.row(arrival.arrival_row[static_cast<std::size_t>(r)]), arrived.cols, sorted.row(r));
+    const Rows worked = run_experts(weights, sorted, arrival.rows_of_expert, run.arithmetic);
+    Rows unsorted = make_rows(worked.rows(), worked.cols);
+    for (std::int64_t r = 0; r < worked.rows(); ++r)
+        std::copy_n(worked.row(r), worked.cols, unsorted.row(arrival.arrival_row[static_cast<std::size_t>(r)]));
+
+    const Rows returned = co_await all_to_all_rows(rank, group, unsorted, arrival.rows_from_peer,
+                                                   dispatch.rows_to_peer, run.arithmetic, "combine");
+    co_return weighted_sum(combine, router, returned, routing, x.rows(), run.arithmetic);
+}
+
+}  // namespace shardproof::sim

@@ -1,0 +1,100 @@
+#include "sim/layers/mlp.hpp"
+
+#include <algorithm>
+
+#include "sim/layers/experts.hpp"
+#include "sim/layers/router.hpp"
+
+namespace shardproof::sim {
+
+namespace {
+
+Routing slice_routing(const Routing& all, std::int64_t begin, std::int64_t end) {
+    const std::int64_t k = all.top_k;
+    return {.top_k = k,
+            .expert_ids = {all.expert_ids.begin() + begin * k, all.expert_ids.begin() + end * k},
+            .weights = {all.weights.begin() + begin * k, all.weights.begin() + end * k}};
+}
+
+// Partial sums over tp -> this rank's rows of the sum.
+Task<Rows> reduced_over_tp(RankContext& rank, const RankState& state, const RunContext& run, Rows partial,
+                           std::string_view what) {
+    if (run.sequence_parallel()) {
+        const std::vector<std::int64_t> slices = slices_of(partial.rows(), state.tp.size());
+        co_return co_await reduce_scatter_rows(rank, state.tp, partial, slices, run.arithmetic, what);
+    }
+    co_await all_reduce_rows(rank, state.tp, partial, run.arithmetic, what);
+    co_return partial;
+}
+
+// All rows of this rank's data-parallel share.
+Task<Rows> all_rows(RankContext& rank, const RankState& state, const RunContext& run, const Rows& mine,
+                    std::string_view what) {
+    const std::vector<std::int64_t> slices =
+        slices_of(static_cast<std::int64_t>(state.tokens.size()), state.tp.size());
+    co_return co_await all_gather_rows(rank, state.tp, mine, slices, run.arithmetic, what);
+}
+
+void record_routing(RankState& state, const Routing& routing) {
+    state.record.expert_ids = routing.expert_ids;
+    state.record.expert_weights = routing.weights;
+}
+
+}  // namespace
+
+Task<void> dense_block(RankContext& rank, RankState& state, const RunContext& run) {
+    const Weight norm = co_await gathered(rank, state, run, Role::ffn_norm);
+    Rows x = rms_norm(state.hidden, norm, run.config().rms_norm_eps, run.arithmetic);
+    if (run.sequence_parallel()) x = co_await all_rows(rank, state, run, x, "mlp input");
+    const Weight w1 = co_await gathered(rank, state, run, Role::ffn_w1);
+    const Weight w3 = co_await gathered(rank, state, run, Role::ffn_w3);
+    const Weight w2 = co_await gathered(rank, state, run, Role::ffn_w2);
+    Rows gate = linear(x, w1, run.arithmetic);
+    const Rows up = linear(x, w3, run.arithmetic);
+    swiglu(gate.values, up.values, run.arithmetic);
+    Rows partial = linear(gate, w2, run.arithmetic);
+    const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "mlp output");
+    add(state.hidden, out, run.arithmetic);
+}
+
+Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run, std::int64_t layer) {
+    const bool expert_parallel = run.plan->dims.ep() > 1;
+    const Weight norm = co_await gathered(rank, state, run, Role::ffn_norm);
+    Rows x = rms_norm(state.hidden, norm, run.config().rms_norm_eps, run.arithmetic);
+    if (run.sequence_parallel() && !expert_parallel) x = co_await all_rows(rank, state, run, x, "moe input");
+
+    const Weight gate = co_await gathered(rank, state, run, Role::router_gate);
+    Routing routing = route(run.config().router, x, gate);
+    if (run.faults != nullptr && run.faults->on_routing) run.faults->on_routing(rank.rank(), layer, routing);
+    const bool more_than_recorded = run.sequence_parallel() && !expert_parallel;
+    record_routing(state, more_than_recorded ? slice_routing(routing, state.slice.begin, state.slice.end) : routing);
+
+    ExpertWeights weights;
+    weights.w1 = co_await gathered(rank, state, run, Role::expert_w1);
+    weights.w3 = co_await gathered(rank, state, run, Role::expert_w3);
+    weights.w2 = co_await gathered(rank, state, run, Role::expert_w2);
+    const ExpertMap experts = expert_map(*run.plan, layer);
+
+    if (!expert_parallel) {
+        const Group alone{"ep", {rank.rank()}, rank.rank()};
+        Rows partial = co_await routed_experts(rank, run, alone, experts, weights, x, routing, layer);
+        const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "moe output");
+        add(state.hidden, out, run.arithmetic);
+        co_return;
+    }
+    if (run.sequence_parallel() || state.tp.size() == 1) {
+        const Rows out = co_await routed_experts(rank, run, state.ep, experts, weights, x, routing, layer);
+        add(state.hidden, out, run.arithmetic);
+        co_return;
+    }
+    // The rows are the same on all tp ranks: each dispatches its slice, the others' rows of the sum stay zero.
+    const Rows mine = slice_rows(x, state.slice.begin, state.slice.end);
+    const Routing my_routing = slice_routing(routing, state.slice.begin, state.slice.end);
+    const Rows part = co_await routed_experts(rank, run, state.ep, experts, weights, mine, my_routing, layer);
+    Rows out = make_rows(x.rows(), x.cols);
+    std::ranges::copy(part.values, out.values.begin() + state.slice.begin * x.cols);
+    co_await all_reduce_rows(rank, state.tp, out, run.arithmetic, "moe output");
+    add(state.hidden, out, run.arithmetic);
+}
+
+}  // namespace shardproof::sim
