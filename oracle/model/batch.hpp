@@ -20,12 +20,13 @@ struct Batch {
     [[nodiscard]] TokenId first_token(std::size_t sequence_idx) const;
 };
 
-// [B,S] ids dealt to `num_dp` data-parallel ranks as torch.chunk deals rows: ceil(B/num_dp) each, trailing ranks short or
-// empty.
+// [B,S] ids dealt to `num_dp` data-parallel ranks as torch.chunk deals rows: ceil(B/num_dp) each, trailing ranks short
+// or empty.
 [[nodiscard]] Batch deal_batch(const std::vector<std::int64_t>& ids, std::int64_t num_sequences,
                                std::int64_t sequence_length, std::int64_t num_dp);
 
-// A safetensors file's integer tensor `input_ids` [B,S]. Throws InputError for another dtype, rank, or an id out of range.
+// A safetensors file's integer tensor `input_ids` [B,S]. Throws InputError for another dtype, rank, or an id out of
+// range.
 struct InputIds {
     std::int64_t num_sequences = 0;
     std::int64_t sequence_length = 0;

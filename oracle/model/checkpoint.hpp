@@ -1,4 +1,5 @@
-// Checkpoint: many safetensors files and their index as one read-only map, name -> tensor. Knows neither family nor mesh.
+// Checkpoint: many safetensors files and their index as one read-only map, name -> tensor. Knows neither family nor
+// mesh.
 #pragma once
 #include <filesystem>
 #include <functional>
@@ -19,7 +20,7 @@ public:
     [[nodiscard]] static Checkpoint open(const std::filesystem::path& directory);
     // The same from given sources, in memory or faulty: no index, names must not repeat across files.
     [[nodiscard]] static Checkpoint from_sources(std::vector<std::shared_ptr<const ByteSource>> sources);
-    // A copy whose files' bytes pass through `wrap` (file name, source) -> source: the seam for faults.
+    // A copy whose files' bytes pass through `wrap`: the seam for faults. Headers are not read again.
     [[nodiscard]] Checkpoint with_sources(
         const std::function<std::shared_ptr<const ByteSource>(std::shared_ptr<const ByteSource>)>& wrap) const;
 

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,30 +29,41 @@ struct SafetensorsHeader {
     std::map<std::string, std::string> metadata;   // __metadata__
 };
 
-// Reads and checks the header of a whole file's bytes. Throws InputError with `file`, the tensor or field, and the rule.
+// Reads and checks the header of a whole file's bytes. Throws InputError with `file`, the tensor or field, and the
+// rule.
 [[nodiscard]] SafetensorsHeader parse_safetensors(std::span<const std::byte> file_bytes, const std::string& file);
 
-// A file with its header: views into the source's bytes.
+// A file with its header: views into the source's bytes. Copies share both, so entries stay where they are.
 class SafetensorsFile {
 public:
+    // Reads the header; errors call the file `shown_as`, by default the source's name.
     explicit SafetensorsFile(std::shared_ptr<const ByteSource> source);
-    [[nodiscard]] const SafetensorsHeader& header() const { return header_; }
+    SafetensorsFile(std::shared_ptr<const ByteSource> source, const std::string& shown_as);
+    // The same header over other bytes: nothing is read again.
+    [[nodiscard]] SafetensorsFile with_source(std::shared_ptr<const ByteSource> source) const;
+
+    [[nodiscard]] const SafetensorsHeader& header() const { return *header_; }
     [[nodiscard]] const ByteSource& source() const { return *source_; }
+    [[nodiscard]] const std::shared_ptr<const ByteSource>& shared_source() const { return source_; }
     [[nodiscard]] const SafetensorsEntry* find(std::string_view name) const;
-    [[nodiscard]] TensorView view(const SafetensorsEntry& entry) const;  // dims must fit std::int64_t, else InputError
+    // InputError where a dim does not fit std::int64_t, or the source is shorter than its header says.
+    [[nodiscard]] TensorView view(const SafetensorsEntry& entry) const;
 
 private:
     std::shared_ptr<const ByteSource> source_;
-    SafetensorsHeader header_;
+    std::shared_ptr<const SafetensorsHeader> header_;
 };
 
 // Writes tensors as the reference writer does: descending dtype, then name; header padded with spaces to 8 bytes;
 // metadata keys sorted. The bytes of a file with these tensors:
 [[nodiscard]] std::vector<std::byte> to_safetensors(const std::vector<std::pair<std::string, TensorView>>& tensors,
                                                     const std::map<std::string, std::string>& metadata = {});
-// The same, streamed to a temporary name beside `file` and renamed when complete. Throws InputError when the folder
-// cannot be written.
-void write_safetensors(const std::filesystem::path& file, const std::vector<std::pair<std::string, TensorView>>& tensors,
+// The same, streamed to a temporary name beside `file` and renamed when complete; nothing is left behind on failure. A
+// link is followed, its target replaced. Throws InputError when `file` is there and no regular file, or its folder
+// cannot be written; EnvironmentError when the disk is full. Both writers throw InputError for a name that comes twice,
+// is not UTF-8 or is `__metadata__`.
+void write_safetensors(const std::filesystem::path& file,
+                       const std::vector<std::pair<std::string, TensorView>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace shardproof
