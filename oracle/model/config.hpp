@@ -23,6 +23,7 @@ struct RouterSpec {
     bool norm_topk = false;  // divide the chosen weights by their sum
     double scale = 1.0;      // multiplies every weight, after the norm
     ScoreOn score_on = ScoreOn::output;
+    bool operator==(const RouterSpec&) const = default;
 };
 
 // RoPE's frequency table and its published scalings, as transformers' modeling_rope_utils defines them.
@@ -32,15 +33,16 @@ struct RopeSpec {
     RopeScaling scaling = RopeScaling::none;
     double factor = 1.0;
     std::int64_t max_position_embeddings = 0;           // dynamic
-    std::int64_t original_max_position_embeddings = 0;  // yarn, llama3 (and dynamic where given)
-    std::optional<double> attention_factor;             // yarn: given, else derived
+    std::int64_t original_max_position_embeddings = 0;  // yarn, llama3
+    std::optional<double> attention_factor = {};        // yarn: given, else derived
     double beta_fast = 32.0;                            // yarn
     double beta_slow = 1.0;                             // yarn
-    std::optional<double> mscale;                       // yarn
-    std::optional<double> mscale_all_dim;               // yarn
+    std::optional<double> mscale = {};                  // yarn
+    std::optional<double> mscale_all_dim = {};          // yarn
     bool truncate = true;                               // yarn: round the correction range to whole dims
     double low_freq_factor = 1.0;                       // llama3
     double high_freq_factor = 4.0;                      // llama3
+    bool operator==(const RopeSpec&) const = default;
 };
 
 // Grouped-query attention; other attentions become other members of a variant beside it.
@@ -50,6 +52,7 @@ struct AttentionSpec {
     std::int64_t head_dim = 0;      // even
     bool qk_norm = false;           // RMSNorm over head_dim, before RoPE
     RopeSpec rope;
+    bool operator==(const AttentionSpec&) const = default;
 };
 
 enum class MlpKind : std::uint8_t { dense, moe };
@@ -68,6 +71,7 @@ struct ModelConfig {
     std::vector<MlpKind> mlp;                  // one entry a layer
     std::optional<DType> dtype;                // the config's word for it; tensors decide where there are any
 
+    bool operator==(const ModelConfig&) const = default;
     [[nodiscard]] bool is_moe(std::int64_t layer) const { return mlp[static_cast<std::size_t>(layer)] == MlpKind::moe; }
 };
 

@@ -45,25 +45,27 @@ enum class Role : std::uint8_t {
 // so a param dim that no tensor dim names must have extent 1 in param_box. It is invertible: stacked experts
 // (param_dim_of {1,2}), transposed ones ({0,2,1}) and halves of a fused tensor (tensor_begin) are all this one form.
 struct Source {
-    std::string tensor;                          // name in the checkpoint
-    Shape tensor_shape;                          // of the whole checkpoint tensor
-    Box param_box;                               // one run a param dim
-    std::vector<std::int64_t> tensor_begin;      // one entry a tensor dim
-    std::vector<std::size_t> param_dim_of;       // one entry a tensor dim
-    std::optional<std::string> scale_tensor;     // block scales of a quantised tensor; none yet
+    std::string tensor;  // name in the checkpoint
+    Shape tensor_shape;  // of the whole checkpoint tensor
+    Box param_box;  // one run a param dim
+    std::vector<std::int64_t> tensor_begin;  // one entry a tensor dim
+    std::vector<std::size_t> param_dim_of;  // one entry a tensor dim
+    std::optional<std::string> scale_tensor = {};  // block scales of a quantised tensor; none yet
 };
+// The index t of the checkpoint tensor's element by the formula above; `param_idx` lies inside param_box.
+[[nodiscard]] std::vector<std::int64_t> tensor_index(const Source& source, std::span<const std::int64_t> param_idx);
 
 struct Parameter {
-    std::string name;             // contract's spelling, "layers.0.moe.experts.w1"
+    std::string name;  // contract's spelling, "layers.0.moe.experts.w1"
     Role role{};
     std::optional<std::int64_t> layer;
-    Shape shape;                  // global
+    Shape shape;  // global
     std::vector<Source> sources;  // param_boxes tile the parameter
 };
 
 struct ModelFamily {
-    std::string_view model_type;                                      // config.json's "model_type"
-    std::string_view architecture;                                    // its "architectures" entry, for messages
+    std::string_view model_type;  // config.json's "model_type"
+    std::string_view architecture;  // its "architectures" entry, for messages
     ModelConfig (*parse)(std::string_view json_text, const std::string& file);
     // All parameters in model order (embeddings, layers, norm, head), a tied head left out.
     std::vector<Parameter> (*parameters)(const ModelConfig& config);

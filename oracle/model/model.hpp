@@ -1,7 +1,6 @@
 // Model: a directory with config.json and tensors, checked against its family.
 #pragma once
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 

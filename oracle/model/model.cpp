@@ -1,0 +1,113 @@
+#include "oracle/model/model.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof {
+namespace {
+
+using Item = Checkpoint::Item;
+
+bool same_shape(const std::vector<std::uint64_t>& found, const Shape& expected) {
+    return std::equal(found.begin(), found.end(), expected.begin(), expected.end(),
+                      [](std::uint64_t a, std::int64_t b) { return a == static_cast<std::uint64_t>(b); });
+}
+
+std::string shown(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ",")); }
+
+[[noreturn]] void refuse(const Checkpoint& checkpoint, const Item& item, std::string value, std::string rule) {
+    throw InputError({checkpoint.files()[item.file_idx].source().name(), printable(item.entry->name), std::move(value),
+                      std::move(rule)});
+}
+
+const Item& check_source(const Checkpoint& checkpoint, const Source& source, const Parameter& parameter) {
+    const auto found = checkpoint.items().find(source.tensor);
+    if (found == checkpoint.items().end()) {
+        throw InputError(
+            {checkpoint.name(), source.tensor, "",
+             fmt::format("tensor missing: {} needs it, of shape {}", parameter.name, to_string(source.tensor_shape))});
+    }
+    const Item& item = found->second;
+    if (!same_shape(item.entry->shape, source.tensor_shape)) {
+        refuse(checkpoint, item, shown(item.entry->shape),
+               fmt::format("shape must be {} by config.json", to_string(source.tensor_shape)));
+    }
+    const DType dtype = item.entry->dtype;
+    if (dtype != DType::BF16 && dtype != DType::F16 && dtype != DType::F32) {
+        refuse(checkpoint, item, std::string(name_of(dtype)), "dtype must be BF16, F16 or F32");
+    }
+    return item;
+}
+
+void check_parameter(const Checkpoint& checkpoint, const Parameter& parameter) {
+    const SafetensorsEntry* first = nullptr;
+    for (const Source& source : parameter.sources) {
+        const Item& item = check_source(checkpoint, source, parameter);
+        if (first == nullptr) first = item.entry;
+        if (item.entry->dtype != first->dtype) {
+            refuse(checkpoint, item, std::string(name_of(item.entry->dtype)),
+                   fmt::format("dtype must be {}, as that of {}: both are part of {}", name_of(first->dtype),
+                               first->name, parameter.name));
+        }
+    }
+}
+
+// The tensor that a tied model may hold although it is the embedding matrix again.
+constexpr std::string_view kHead = "lm_head.weight";
+
+void check_tied_head(const Model& model) {
+    const auto head = model.checkpoint.items().find(kHead);
+    if (head == model.checkpoint.items().end()) return;
+    const std::string& embeddings = model.parameters.front().sources.front().tensor;
+    const TensorView want = model.checkpoint.tensor(embeddings);
+    const TensorView found = model.checkpoint.tensor(kHead);
+    const std::string rule = fmt::format("must equal {} byte for byte: tie_word_embeddings is true", embeddings);
+    if (found.shape != want.shape) refuse(model.checkpoint, head->second, to_string(found.shape), rule);
+    if (found.dtype != want.dtype) refuse(model.checkpoint, head->second, std::string(name_of(found.dtype)), rule);
+    if (!std::equal(found.bytes.begin(), found.bytes.end(), want.bytes.begin(), want.bytes.end())) {
+        refuse(model.checkpoint, head->second, "", rule);
+    }
+}
+
+void check_nothing_else(const Model& model) {
+    std::unordered_set<std::string_view> expected;
+    for (const Parameter& parameter : model.parameters) {
+        for (const Source& source : parameter.sources) expected.insert(source.tensor);
+    }
+    if (model.config.tie_embeddings) expected.insert(kHead);
+    for (const auto& [name, item] : model.checkpoint.items()) {
+        if (expected.contains(name)) continue;
+        refuse(model.checkpoint, item, shown(item.entry->shape),
+               fmt::format("tensor unexpected: no parameter of {} by config.json", model.config.family));
+    }
+}
+
+}  // namespace
+
+Model open_model(const std::filesystem::path& directory) {
+    ModelConfig config = read_config(directory / "config.json");
+    return make_model(directory.string(), std::move(config), Checkpoint::open(directory));
+}
+
+Model make_model(std::string name, ModelConfig config, Checkpoint checkpoint) {
+    std::vector<Parameter> parameters = family_of(config).parameters(config);
+    Model model{std::move(name), std::move(config), std::move(checkpoint), std::move(parameters)};
+    for (const Parameter& parameter : model.parameters) check_parameter(model.checkpoint, parameter);
+    check_nothing_else(model);
+    if (model.config.tie_embeddings) check_tied_head(model);
+    return model;
+}
+
+DType dtype_of(const Model& model, const Parameter& parameter) {
+    const auto found = model.checkpoint.items().find(parameter.sources.front().tensor);
+    SP_ASSERT(found != model.checkpoint.items().end());
+    return found->second.entry->dtype;
+}
+
+}  // namespace shardproof
