@@ -27,7 +27,8 @@ struct DispatchPlan {
     std::int64_t top_k = 0;
     std::vector<std::int64_t> rows_to_peer;     // [peers]
     std::vector<std::int64_t> rows_to_expert;   // [experts], by ExpertId
-    std::vector<std::int64_t> slot_token;       // [n*K] slot -> local token row; slots ordered by (peer, local expert, token, choice)
+    std::vector<std::int64_t>
+        slot_token;       // [n*K] slot -> local token row; slots ordered by (peer, local expert, token, choice)
     std::vector<std::int64_t> slot_choice;      // [n*K] slot -> k
     std::vector<std::int64_t> slot_of;          // [n*K] token*K + k -> slot: the inverse
 };
@@ -38,7 +39,8 @@ struct DispatchPlan {
 struct ArrivalPlan {
     std::vector<std::int64_t> rows_from_peer;     // [peers]
     std::vector<std::int64_t> rows_of_expert;     // [local experts]
-    std::vector<std::int64_t> arrival_row;        // [rows] expert-major position -> arrival row; ordered by (expert, peer, row)
+    std::vector<std::int64_t>
+        arrival_row;        // [rows] expert-major position -> arrival row; ordered by (expert, peer, row)
 };
 // `counts` is [peers, local experts] row-major: rows of each local expert that each peer announced.
 [[nodiscard]] ArrivalPlan plan_arrival(std::span<const std::int64_t> counts, std::int64_t num_peers,

@@ -50,9 +50,9 @@ private:
 
 // The three views of a layout's ranks. Source: facts 1.2.
 struct Meshes {
-    Mesh dense;   // pp, dp_replicate, fsdp, tp
+    Mesh dense;  // pp, dp_replicate, fsdp, tp
     Mesh sparse;  // pp, dp_replicate, efsdp, ep
-    Mesh data;    // pp, batch, cp, tp
+    Mesh data;  // pp, batch, cp, tp
 };
 [[nodiscard]] Meshes make_meshes(const ParallelDims& dims);
 

@@ -27,7 +27,8 @@ struct StridedShard {
 struct Partial {
     bool operator==(const Partial&) const = default;
 };
-// An explicit list: coordinate c of the axis holds runs[c] of `dim`. For remainders, replicated heads, redundant experts.
+// An explicit list: coordinate c of the axis holds runs[c] of `dim`. For remainders, replicated heads, redundant
+// experts.
 struct Owners {
     std::size_t dim = 0;
     std::vector<IndexRuns> runs;
