@@ -52,7 +52,8 @@ Task<void> dense_block(RankContext& rank, RankState& state, const RunContext& ru
     Rows gate = linear(x, w1, run.arithmetic);
     const Rows up = linear(x, w3, run.arithmetic);
     swiglu(gate.values, up.values, run.arithmetic);
-    Rows partial = linear(gate, w2, run.arithmetic);
+    // A tp rank that holds none of the hidden width adds zeros: rows without columns do not know how many they are.
+    Rows partial = gate.cols == 0 ? make_rows(x.rows(), x.cols) : linear(gate, w2, run.arithmetic);
     const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "mlp output");
     add(state.hidden, out, run.arithmetic);
 }

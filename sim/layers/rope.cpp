@@ -21,9 +21,7 @@ std::vector<double> plain_frequencies(double theta, std::int64_t head_dim) {
 
 // NTK: a longer sequence stretches the base instead of the positions.
 double dynamic_theta(const RopeSpec& rope, std::int64_t head_dim, std::int64_t longest_sequence) {
-    const auto trained = static_cast<double>(rope.original_max_position_embeddings > 0
-                                                 ? rope.original_max_position_embeddings
-                                                 : rope.max_position_embeddings);
+    const auto trained = static_cast<double>(rope.max_position_embeddings);
     const double length = std::max(static_cast<double>(longest_sequence), trained);
     const auto dim = static_cast<double>(head_dim);
     return rope.theta * std::pow(rope.factor * length / trained - (rope.factor - 1.0), dim / (dim - 2.0));
