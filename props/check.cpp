@@ -52,7 +52,8 @@ private:
             return false;
         }
         differing_ = 0;
-        while (std::memcmp(want + differing_ * width_, got + differing_ * width_, static_cast<std::size_t>(width_)) == 0)
+        while (std::memcmp(want + differing_ * width_, got + differing_ * width_, static_cast<std::size_t>(width_)) ==
+               0)
             ++differing_;
         held_at_ += differing_ * width_;
         return true;
@@ -129,11 +130,11 @@ std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank
 
 CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options) {
     CheckReport report;
-    sim::Forward forward{plan, model.checkpoint, batch,
-                         {.arithmetic = options.arithmetic,
-                          .seed = options.seed,
-                          .faults = options.faults,
-                          .trace = options.trace}};
+    sim::Forward forward{
+        plan,
+        model.checkpoint,
+        batch,
+        {.arithmetic = options.arithmetic, .seed = options.seed, .faults = options.faults, .trace = options.trace}};
     oracle::Judge judge{model.config, model.checkpoint, batch, options.arithmetic};
     const Plan& judged_plan = options.judged_plan == nullptr ? plan : *options.judged_plan;
     if (options.keep_result) report.result = Result{.arithmetic = options.arithmetic, .stages = {}};

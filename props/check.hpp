@@ -1,5 +1,5 @@
-// check: load, run and judge one model under one plan: the whole pipeline as one call. What `shardproof check`, the laws
-// and the mutants share.
+// check: load, run and judge one model under one plan: the whole pipeline as one call. What `shardproof check`, the
+// laws and the mutants share.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -37,9 +37,10 @@ struct CheckReport {
 // A stage that stalls ends the run; one that loads or computes wrongly does not.
 [[nodiscard]] CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options);
 
-// Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and cut
-// by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.
-[[nodiscard]] std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank rank, const Tensor& whole,
-                                                 std::span<const std::byte> held, const Shape& held_shape);
+// Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and
+// cut by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.
+[[nodiscard]] std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank rank,
+                                                 const Tensor& whole, std::span<const std::byte> held,
+                                                 const Shape& held_shape);
 
 }  // namespace shardproof

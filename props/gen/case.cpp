@@ -1,0 +1,128 @@
+#include "props/gen/case.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::props {
+
+namespace {
+
+[[noreturn]] void refuse(std::string_view field, const std::string& value, std::string_view rule) {
+    throw InputError({.file = "case", .field = std::string{field}, .value = value, .rule = std::string{rule}});
+}
+
+void require_range(std::string_view field, std::int64_t value, std::int64_t min, std::int64_t max) {
+    if (value >= min && value <= max) return;
+    refuse(field, std::to_string(value), "must be from " + std::to_string(min) + " to " + std::to_string(max));
+}
+
+constexpr std::int64_t kSizeMax = 4096;   // of one dim: a case is small
+constexpr std::int64_t kRanksMax = 1024;  // of one degree
+constexpr std::int64_t kLengthMax = 4096;
+
+void require_sizes(const CaseModel& m) {
+    require_range("hidden", m.hidden, 1, kSizeMax);
+    require_range("layers", m.layers, 1, 64);
+    require_range("heads", m.heads, 1, kSizeMax);
+    require_range("kv_heads", m.kv_heads, 1, kSizeMax);
+    require_range("head_dim", m.head_dim, 2, kSizeMax);
+    require_range("experts", m.experts, 1, kSizeMax);
+    require_range("top_k", m.top_k, 1, m.experts);
+    require_range("moe_hidden", m.moe_hidden, 1, kSizeMax);
+    require_range("dense_hidden", m.dense_hidden, 1, kSizeMax);
+    require_range("vocab", m.vocab, 1, kSizeMax);
+    require_range("files", m.files, 1, 16);
+}
+
+void require_model(const CaseModel& m) {
+    require_sizes(m);
+    if (m.heads % m.kv_heads != 0) refuse("kv_heads", std::to_string(m.kv_heads), "must divide heads");
+    if (m.head_dim % 2 != 0) refuse("head_dim", std::to_string(m.head_dim), "must be even");
+    if (m.rope == RopeScaling::dynamic) require_range("head_dim", m.head_dim, 4, kSizeMax);
+    for (const std::int64_t layer : m.dense_layers) require_range("dense_layers", layer, 0, m.layers - 1);
+    if (std::ranges::adjacent_find(m.dense_layers, std::greater_equal{}) != m.dense_layers.end())
+        refuse("dense_layers", "", "must ascend");
+    if (!(m.eps > 0 && m.eps < 1)) refuse("eps", std::to_string(m.eps), "must be above 0 and below 1");
+    if (m.dtype != DType::F32 && m.dtype != DType::BF16 && m.dtype != DType::F16)
+        refuse("dtype", std::string{name_of(m.dtype)}, "must be one of F32, BF16, F16");
+}
+
+// Yarn and llama3 with the constants that their published users have, over a short original context: its end lies
+// within reach of a case's positions.
+RopeSpec rope_of(RopeScaling scaling) {
+    RopeSpec rope;
+    rope.theta = 100.0;
+    rope.scaling = scaling;
+    rope.max_position_embeddings = scaling == RopeScaling::dynamic ? 3 : 64;
+    if (scaling != RopeScaling::none) rope.factor = 4.0;
+    if (scaling == RopeScaling::yarn || scaling == RopeScaling::llama3) rope.original_max_position_embeddings = 16;
+    if (scaling == RopeScaling::llama3) rope.high_freq_factor = 4.0;
+    return rope;
+}
+
+}  // namespace
+
+ParallelDims dims_of(const CaseLayout& layout) {
+    RawDims raw;
+    raw.dp_replicate = layout.dp_replicate;
+    raw.dp_shard = layout.dp_shard;
+    raw.tp = layout.tp;
+    raw.ep = layout.ep;
+    raw.sequence_parallel = layout.sequence_parallel;
+    return ParallelDims::parse(raw);
+}
+
+ModelConfig config_of(const CaseModel& m) {
+    ModelConfig config;
+    config.family = "qwen3_moe";
+    config.num_layers = m.layers;
+    config.hidden_size = m.hidden;
+    config.vocab_size = m.vocab;
+    config.dense_intermediate_size = m.dense_hidden;
+    config.moe_intermediate_size = m.moe_hidden;
+    config.rms_norm_eps = m.eps;
+    config.tie_embeddings = m.tied;
+    config.attention = {.num_heads = m.heads,
+                        .num_kv_heads = m.kv_heads,
+                        .head_dim = m.head_dim,
+                        .qk_norm = true,
+                        .rope = rope_of(m.rope)};
+    config.router.num_experts = m.experts;
+    config.router.top_k = m.top_k;
+    config.router.norm_topk = m.norm_topk;
+    config.mlp.assign(static_cast<std::size_t>(m.layers), MlpKind::moe);
+    for (const std::int64_t layer : m.dense_layers) config.mlp[static_cast<std::size_t>(layer)] = MlpKind::dense;
+    config.dtype = m.dtype;
+    return config;
+}
+
+std::int64_t num_tokens(const Case& c) {
+    return std::accumulate(c.sequences.begin(), c.sequences.end(), std::int64_t{0},
+                           [](std::int64_t sum, const CaseSequence& s) { return sum + s.length; });
+}
+
+void require_valid(const Case& c) {
+    require_model(c.model);
+    require_range("dp_replicate", c.layout.dp_replicate, 1, kRanksMax);
+    require_range("dp_shard", c.layout.dp_shard, 1, kRanksMax);
+    require_range("tp", c.layout.tp, 1, kRanksMax);
+    const ParallelDims dims = dims_of(c.layout);
+    rule_set_named(c.layout.rules).check(dims, config_of(c.model));
+    for (const CaseSequence& sequence : c.sequences) {
+        require_range("seqs", sequence.dp_idx, 0, c.layout.num_dp() - 1);
+        require_range("seqs", sequence.length, 0, kLengthMax);
+    }
+}
+
+bool is_valid(const Case& c) {
+    try {
+        require_valid(c);
+        return true;
+    } catch (const InputError&) {
+        return false;
+    }
+}
+
+}  // namespace shardproof::props

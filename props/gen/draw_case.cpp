@@ -1,0 +1,189 @@
+#include "props/gen/draw_case.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::props {
+
+namespace {
+
+constexpr std::array<std::string_view, 2> kRules{"titan-train", "titan-infer"};
+constexpr std::int64_t kWorldMax = 16;
+
+class Dice {
+public:
+    explicit Dice(sim::Prng& prng) : prng_{prng} {}
+    std::int64_t range(std::int64_t min, std::int64_t max) {
+        SP_ASSERT(min <= max);
+        return min + static_cast<std::int64_t>(prng_.below(static_cast<std::uint64_t>(max - min + 1)));
+    }
+    bool percent(std::int64_t chance) { return range(0, 99) < chance; }
+    template <class T>
+    const T& pick(const std::vector<T>& items) {
+        return items[prng_.below(items.size())];
+    }
+    std::uint64_t seed() { return prng_.below(1U << 20U); }  // short in a case's line
+
+private:
+    sim::Prng& prng_;
+};
+
+struct Weighted {
+    std::int64_t value;
+    std::int64_t weight;
+};
+
+template <std::size_t n>
+std::int64_t pick_weighted(Dice& dice, const std::array<Weighted, n>& options) {
+    std::int64_t sum = 0;
+    for (const Weighted& option : options) sum += option.weight;
+    std::int64_t at = dice.range(0, sum - 1);
+    for (const Weighted& option : options) {
+        at -= option.weight;
+        if (at < 0) return option.value;
+    }
+    return options.back().value;
+}
+
+struct WorldLayouts {
+    std::vector<CaseLayout> all;
+    std::vector<CaseLayout> expert_parallel;  // ep > 1
+};
+
+const WorldLayouts& known_layouts(std::int64_t world) {
+    static const std::vector<WorldLayouts> table = [] {
+        std::vector<WorldLayouts> worlds(static_cast<std::size_t>(kWorldMax) + 1);
+        for (std::int64_t w = 1; w <= kWorldMax; ++w) {
+            WorldLayouts& entry = worlds[static_cast<std::size_t>(w)];
+            entry.all = layouts_of_world(w);
+            std::ranges::copy_if(entry.all, std::back_inserter(entry.expert_parallel),
+                                 [](const CaseLayout& layout) { return layout.ep > 1; });
+        }
+        return worlds;
+    }();
+    return table.at(static_cast<std::size_t>(world));
+}
+
+CaseLayout draw_layout(Dice& dice) {
+    constexpr std::array<Weighted, 10> worlds{
+        {{1, 3}, {2, 6}, {3, 3}, {4, 48}, {5, 2}, {6, 15}, {7, 1}, {8, 19}, {12, 2}, {16, 1}}};
+    const WorldLayouts& known = known_layouts(pick_weighted(dice, worlds));
+    const bool expert_parallel = !known.expert_parallel.empty() && dice.percent(85);
+    CaseLayout layout = dice.pick(expert_parallel ? known.expert_parallel : known.all);
+    layout.sequence_parallel = layout.tp > 1 && dice.percent(50);
+    return layout;
+}
+
+std::int64_t draw_experts(Dice& dice, std::int64_t ep) {
+    if (ep == 1 && dice.percent(10)) return 1;
+    if (dice.percent(65)) return ep * dice.range(2, ep > 4 ? 2 : 4);  // even, two or more a rank
+    if (dice.percent(60)) return 2 * ep + dice.range(0, 2 * ep - 1);       // two or more a rank on average
+    return ep + dice.range(0, std::min<std::int64_t>(ep, 4));
+}
+
+void draw_attention(Dice& dice, const CaseLayout& layout, CaseModel& m) {
+    m.kv_heads = layout.tp * (layout.tp <= 2 && dice.percent(25) ? 2 : 1);
+    m.heads = m.kv_heads * (m.kv_heads <= 4 ? dice.range(1, 2) : 1);
+    m.head_dim = 2 * dice.range(1, 3);
+    constexpr std::array<Weighted, 5> ropes{{{0, 60}, {1, 10}, {2, 10}, {3, 10}, {4, 10}}};
+    m.rope = static_cast<RopeScaling>(pick_weighted(dice, ropes));
+    if (m.rope == RopeScaling::dynamic && m.head_dim < 4) m.head_dim = 4;
+}
+
+CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
+    CaseModel m;
+    m.experts = draw_experts(dice, layout.ep);
+    m.top_k = dice.percent(8) ? m.experts : dice.range(1, std::min<std::int64_t>(m.experts, 3));
+    const std::int64_t parts = parts_of_dim1(layout, m.experts);
+    m.hidden =
+        parts == 1 ? dice.range(8, 24) : parts * dice.range((7 + parts) / parts, std::max<std::int64_t>(24 / parts, 1));
+    m.moe_hidden = parts == 1 ? dice.range(1, 12) : parts * (layout.ep > 1 ? 1 : layout.tp) * dice.range(1, 2);
+    m.dense_hidden = dice.range(1, 16);
+    m.vocab = dice.range(5, 40);
+    constexpr std::array<Weighted, 3> layers{{{1, 80}, {2, 16}, {3, 4}}};
+    m.layers = pick_weighted(dice, layers);
+    for (std::int64_t layer = 0; layer < m.layers; ++layer) {
+        if (dice.percent(m.layers == 1 ? 5 : 25)) m.dense_layers.push_back(layer);
+    }
+    draw_attention(dice, layout, m);
+    m.tied = dice.percent(25);
+    m.norm_topk = dice.percent(60);
+    m.eps = dice.percent(70) ? 1e-6 : 1e-5;
+    constexpr std::array<Weighted, 3> dtypes{{{static_cast<std::int64_t>(DType::F32), 40},
+                                              {static_cast<std::int64_t>(DType::BF16), 45},
+                                              {static_cast<std::int64_t>(DType::F16), 15}}};
+    m.dtype = static_cast<DType>(pick_weighted(dice, dtypes));
+    constexpr std::array<Weighted, 4> routings{{{0, 64}, {1, 12}, {2, 12}, {3, 12}}};
+    m.routing = static_cast<RoutingFlavour>(pick_weighted(dice, routings));
+    m.files = dice.percent(70) ? 1 : dice.range(2, 3);
+    m.seed = dice.seed();
+    return m;
+}
+
+std::vector<CaseSequence> draw_sequences(Dice& dice, const CaseLayout& layout) {
+    std::vector<CaseSequence> sequences;
+    if (dice.percent(2)) return sequences;
+    const std::int64_t even = dice.percent(8) ? dice.range(1, 2) * layout.tp : 0;
+    // Tokens of one tp group; a rank's share stays within 8.
+    const std::int64_t most = std::min<std::int64_t>(8 * layout.tp, 8);
+    for (std::int64_t dp = 0; dp < layout.num_dp(); ++dp) {
+        std::int64_t tokens = even;
+        if (even == 0) tokens = dice.percent(layout.num_dp() > 1 ? 20 : 4) ? 0 : dice.range(1, most);
+        while (tokens > 0) {
+            const std::int64_t length = dice.percent(60) ? tokens : dice.range(1, tokens);
+            sequences.push_back({dp, length});
+            tokens -= length;
+        }
+        if (dice.percent(5)) sequences.push_back({dp, 0});
+    }
+    if (dice.percent(30)) {
+        for (std::size_t i = sequences.size(); i > 1; --i)
+            std::swap(sequences[i - 1],
+                      sequences[static_cast<std::size_t>(dice.range(0, static_cast<std::int64_t>(i) - 1))]);
+    }
+    return sequences;
+}
+
+}  // namespace
+
+std::int64_t parts_of_dim1(const CaseLayout& layout, std::int64_t experts) {
+    if (layout.rules != "titan-train") return 1;
+    if (layout.ep > 1) {
+        const std::int64_t inner = layout.dp_shard * layout.tp;
+        return inner > experts ? inner / layout.ep : 1;
+    }
+    return layout.num_dp() > experts ? layout.dp_shard : 1;
+}
+
+std::vector<CaseLayout> layouts_of_world(std::int64_t world) {
+    std::vector<CaseLayout> layouts;
+    for (const std::string_view rules : kRules) {
+        for (std::int64_t replicate = 1; replicate <= world; ++replicate) {
+            if (world % replicate != 0 || (rules == "titan-infer" && replicate > 1)) continue;
+            const std::int64_t inner = world / replicate;
+            for (std::int64_t tp = 1; tp <= inner; ++tp) {
+                if (inner % tp != 0) continue;
+                for (std::int64_t ep = 1; ep <= inner; ++ep) {
+                    if (inner % ep != 0 || (rules == "titan-infer" && ep != 1 && ep != inner)) continue;
+                    layouts.push_back({std::string{rules}, replicate, inner / tp, tp, ep, false});
+                }
+            }
+        }
+    }
+    return layouts;
+}
+
+Case draw_case(sim::Prng& prng) {
+    Dice dice{prng};
+    Case c;
+    c.layout = draw_layout(dice);
+    c.model = draw_model(dice, c.layout);
+    c.sequences = draw_sequences(dice, c.layout);
+    c.arithmetic = dice.percent(40) ? Arithmetic::bf16 : Arithmetic::f32;
+    c.scheduler_seed = dice.seed();
+    return c;
+}
+
+}  // namespace shardproof::props

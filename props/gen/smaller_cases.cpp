@@ -1,0 +1,151 @@
+// What a case shrinks to: one thing smaller at a time, ranks first, the rest mended to stay valid.
+#include <algorithm>
+#include <numeric>
+
+#include "props/gen/draw_case.hpp"
+
+namespace shardproof::props {
+
+namespace {
+
+void mend(Case& c) {
+    CaseLayout& layout = c.layout;
+    CaseModel& m = c.model;
+    if (layout.rules == "titan-infer") layout.dp_replicate = 1;
+    layout.ep = std::min(layout.ep, m.experts);
+    const std::int64_t inner = layout.dp_shard * layout.tp;
+    if (inner % layout.ep != 0) layout.ep = std::gcd(inner, layout.ep);
+    if (layout.rules == "titan-infer" && layout.ep != 1) layout.ep = m.experts >= inner ? inner : 1;
+    if (layout.tp == 1) layout.sequence_parallel = false;
+    m.top_k = std::min(m.top_k, m.experts);
+    if (m.kv_heads % layout.tp != 0) m.kv_heads = layout.tp;
+    if (m.heads % m.kv_heads != 0) m.heads = m.kv_heads;
+    // Fewer experts or ranks may be cut along dim 1, which must come out even.
+    const std::int64_t parts = parts_of_dim1(layout, m.experts);
+    const auto up_to_multiple = [](std::int64_t value, std::int64_t of) { return (value + of - 1) / of * of; };
+    if (parts > 1) {
+        m.hidden = up_to_multiple(m.hidden, parts);
+        m.moe_hidden = up_to_multiple(m.moe_hidden, parts * (layout.ep > 1 ? 1 : layout.tp));
+    }
+    std::erase_if(m.dense_layers, [&](std::int64_t layer) { return layer >= m.layers; });
+    for (CaseSequence& sequence : c.sequences) sequence.dp_idx %= layout.num_dp();
+}
+
+class Shrinks {
+public:
+    explicit Shrinks(const Case& c) : from_{c} {}
+
+    template <class Change>
+    void add(Change&& change) {
+        Case smaller = from_;
+        change(smaller);
+        mend(smaller);
+        if (smaller == from_ || !is_valid(smaller) || std::ranges::find(found_, smaller) != found_.end()) return;
+        found_.push_back(std::move(smaller));
+    }
+    // Towards `least`: all the way, half the way, by one.
+    template <class Member>
+    void number(Member&& member, std::int64_t least) {
+        const std::int64_t now = member(const_cast<Case&>(from_));
+        for (const std::int64_t value : {least, least + (now - least) / 2, now - 1}) {
+            if (value >= least && value < now) add([&](Case& c) { member(c) = value; });
+        }
+    }
+    // A degree to every smaller one: most do not divide what they must.
+    template <class Member>
+    void degree(Member&& member) {
+        for (std::int64_t value = 1; value < member(const_cast<Case&>(from_)); ++value)
+            add([&](Case& c) { member(c) = value; });
+    }
+    // To its value in the smallest case.
+    template <class Member>
+    void plain(Member&& member) {
+        Case smallest;
+        add([&](Case& c) { member(c) = member(smallest); });
+    }
+    std::vector<Case> take() { return std::move(found_); }
+
+private:
+    const Case& from_;
+    std::vector<Case> found_;
+};
+
+void shrink_layout(Shrinks& shrinks, const CaseLayout& from) {
+    shrinks.degree([](Case& c) -> auto& { return c.layout.dp_replicate; });
+    shrinks.degree([](Case& c) -> auto& { return c.layout.dp_shard; });
+    shrinks.degree([](Case& c) -> auto& { return c.layout.tp; });
+    shrinks.degree([](Case& c) -> auto& { return c.layout.ep; });
+    // All ranks in one ep group, then fewer of them: neither degree can shrink alone where ep spans them all. Every
+    // step has fewer ranks, or as many with a smaller tp: no way leads back.
+    for (const std::int64_t ranks : {from.ep - from.ep / 2, from.ep - 1, from.ep}) {
+        const bool fewer = ranks < from.world();
+        if (ranks < 2) continue;
+        if (fewer || from.tp > 1)
+            shrinks.add([&](Case& c) { c.layout = {.rules = from.rules, .dp_shard = ranks, .ep = ranks}; });
+        if (fewer) {
+            shrinks.add([&](Case& c) {
+                const bool sp = from.sequence_parallel;
+                c.layout = {.rules = from.rules, .tp = ranks, .ep = ranks, .sequence_parallel = sp};
+            });
+        }
+    }
+    shrinks.plain([](Case& c) -> auto& { return c.layout.sequence_parallel; });
+    shrinks.plain([](Case& c) -> auto& { return c.layout.rules; });
+}
+
+void shrink_tokens(Shrinks& shrinks, const Case& from) {
+    shrinks.add([](Case& c) { c.sequences.clear(); });
+    if (from.sequences.size() > 1) shrinks.add([](Case& c) { c.sequences.resize(1); });
+    for (std::size_t i = 0; i < from.sequences.size(); ++i) {
+        shrinks.add([&](Case& c) { c.sequences.erase(c.sequences.begin() + static_cast<std::ptrdiff_t>(i)); });
+    }
+    for (std::size_t i = 0; i < from.sequences.size(); ++i) {
+        shrinks.number([&](Case& c) -> auto& { return c.sequences[i].length; }, 1);
+        shrinks.number([&](Case& c) -> auto& { return c.sequences[i].dp_idx; }, 0);
+    }
+}
+
+// Without its layer `gone`; those behind it move up.
+void drop_layer(CaseModel& m, std::int64_t gone) {
+    std::erase(m.dense_layers, gone);
+    for (std::int64_t& layer : m.dense_layers) layer -= layer > gone ? 1 : 0;
+    --m.layers;
+}
+
+void shrink_model(Shrinks& shrinks, const Case& from) {
+    const CaseModel least;
+    for (std::int64_t layer = 0; from.model.layers > 1 && layer < from.model.layers; ++layer)
+        shrinks.add([&](Case& c) { drop_layer(c.model, layer); });
+    shrinks.number([](Case& c) -> auto& { return c.model.experts; }, least.experts);
+    shrinks.number([](Case& c) -> auto& { return c.model.top_k; }, least.top_k);
+    shrinks.plain([](Case& c) -> auto& { return c.model.dense_layers; });
+    shrinks.number([](Case& c) -> auto& { return c.model.kv_heads; }, least.kv_heads);
+    shrinks.number([](Case& c) -> auto& { return c.model.heads; }, least.heads);
+    shrinks.number([](Case& c) -> auto& { return c.model.head_dim; }, least.head_dim);
+    shrinks.number([](Case& c) -> auto& { return c.model.hidden; }, least.hidden);
+    shrinks.number([](Case& c) -> auto& { return c.model.moe_hidden; }, least.moe_hidden);
+    shrinks.number([](Case& c) -> auto& { return c.model.dense_hidden; }, least.dense_hidden);
+    shrinks.number([](Case& c) -> auto& { return c.model.vocab; }, least.vocab);
+    shrinks.plain([](Case& c) -> auto& { return c.model.tied; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.norm_topk; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.rope; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.routing; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.dtype; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.files; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.eps; });
+}
+
+}  // namespace
+
+std::vector<Case> smaller_cases(const Case& c) {
+    Shrinks shrinks{c};
+    shrink_layout(shrinks, c.layout);
+    shrink_tokens(shrinks, c);
+    shrink_model(shrinks, c);
+    shrinks.plain([](Case& smaller) -> auto& { return smaller.arithmetic; });
+    shrinks.plain([](Case& smaller) -> auto& { return smaller.model.seed; });
+    shrinks.plain([](Case& smaller) -> auto& { return smaller.scheduler_seed; });
+    return shrinks.take();
+}
+
+}  // namespace shardproof::props

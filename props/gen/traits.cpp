@@ -1,0 +1,177 @@
+#include "props/gen/traits.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "sim/plan/shard.hpp"
+
+namespace shardproof::props {
+
+namespace {
+
+constexpr std::array<std::string_view, kNumTraits> kNames{"zero_token_rank",
+                                                          "empty_batch",
+                                                          "empty_sequence",
+                                                          "one_token",
+                                                          "uneven_tokens",
+                                                          "world_ge_4",
+                                                          "world_ge_8",
+                                                          "tp",
+                                                          "sp",
+                                                          "fsdp",
+                                                          "dp_replicate",
+                                                          "ep",
+                                                          "ep_lt_tp",
+                                                          "ep_eq_tp",
+                                                          "ep_gt_tp",
+                                                          "ep_across_tp",
+                                                          "efsdp",
+                                                          "e_eq_ep",
+                                                          "uneven_experts",
+                                                          "rank_without_expert",
+                                                          "two_experts_a_rank",
+                                                          "shard1_experts",
+                                                          "uneven_vocab",
+                                                          "uneven_moe_hidden",
+                                                          "k_eq_e",
+                                                          "one_expert",
+                                                          "exact_ties",
+                                                          "all_to_one",
+                                                          "empty_expert",
+                                                          "dense_layer",
+                                                          "tied",
+                                                          "norm_topk",
+                                                          "rope_scaling",
+                                                          "bf16",
+                                                          "bf16_weights",
+                                                          "f16_weights",
+                                                          "many_files",
+                                                          "titan_infer",
+                                                          "hard"};
+static_assert(kNames.back() == "hard");
+
+class Builder {
+public:
+    void set(Trait trait, bool holds) { traits_.set(static_cast<std::size_t>(trait), holds); }
+    [[nodiscard]] bool has(Trait trait) const { return traits_.test(static_cast<std::size_t>(trait)); }
+    [[nodiscard]] Traits take() const { return traits_; }
+
+private:
+    Traits traits_;
+};
+
+// Rows that each rank itself works on: its slice of its tp group's tokens.
+std::vector<std::int64_t> rows_of_ranks(const Case& c) {
+    std::vector<std::int64_t> tokens(static_cast<std::size_t>(c.layout.num_dp()), 0);
+    for (const CaseSequence& s : c.sequences) tokens[static_cast<std::size_t>(s.dp_idx)] += s.length;
+    std::vector<std::int64_t> rows;
+    for (const std::int64_t n : tokens) {
+        for (std::int64_t t = 0; t < c.layout.tp; ++t) rows.push_back(chunk(n, c.layout.tp, t).size());
+    }
+    return rows;
+}
+
+void token_traits(const Case& c, Builder& traits) {
+    const std::vector<std::int64_t> rows = rows_of_ranks(c);
+    const std::int64_t tokens = num_tokens(c);
+    traits.set(Trait::empty_batch, tokens == 0);
+    traits.set(Trait::one_token, tokens == 1);
+    traits.set(Trait::zero_token_rank, tokens > 0 && std::ranges::find(rows, 0) != rows.end());
+    traits.set(Trait::uneven_tokens, std::ranges::adjacent_find(rows, std::not_equal_to{}) != rows.end());
+    traits.set(Trait::empty_sequence, std::ranges::any_of(c.sequences, [](const auto& s) { return s.length == 0; }));
+}
+
+void layout_traits(const CaseLayout& layout, Builder& traits) {
+    const bool trains = layout.rules == "titan-train";
+    const std::int64_t efsdp = layout.dp_shard * layout.tp / layout.ep;
+    traits.set(Trait::world_ge_4, layout.world() >= 4);
+    traits.set(Trait::world_ge_8, layout.world() >= 8);
+    traits.set(Trait::tp, layout.tp > 1);
+    traits.set(Trait::sp, layout.sequence_parallel && layout.tp > 1);
+    traits.set(Trait::fsdp, trains && layout.dp_shard > 1);
+    traits.set(Trait::dp_replicate, layout.dp_replicate > 1);
+    traits.set(Trait::ep, layout.ep > 1);
+    traits.set(Trait::ep_lt_tp, layout.ep > 1 && layout.ep < layout.tp);
+    traits.set(Trait::ep_eq_tp, layout.ep > 1 && layout.ep == layout.tp);
+    traits.set(Trait::ep_gt_tp, layout.ep > 1 && layout.ep > layout.tp);
+    traits.set(Trait::ep_across_tp, layout.tp > 1 && layout.ep > layout.tp);
+    traits.set(Trait::efsdp, trains && layout.ep > 1 && efsdp > 1);
+    traits.set(Trait::titan_infer, layout.rules == "titan-infer");
+}
+
+void expert_traits(const Case& c, Builder& traits) {
+    const CaseLayout& layout = c.layout;
+    const std::int64_t experts = c.model.experts;
+    std::int64_t fewest = experts;
+    for (std::int64_t p = 0; p < layout.ep; ++p) fewest = std::min(fewest, chunk(experts, layout.ep, p).size());
+    const bool moe = static_cast<std::int64_t>(c.model.dense_layers.size()) < c.model.layers;
+    const std::int64_t shards = layout.ep > 1 ? layout.dp_shard * layout.tp : layout.num_dp();
+    const bool cut = layout.ep > 1 ? shards > layout.ep : layout.dp_shard > 1;
+    traits.set(Trait::e_eq_ep, moe && layout.ep > 1 && experts == layout.ep);
+    traits.set(Trait::uneven_experts, moe && experts % layout.ep != 0);
+    traits.set(Trait::rank_without_expert, moe && fewest == 0);
+    traits.set(Trait::two_experts_a_rank, moe && fewest >= 2);
+    traits.set(Trait::shard1_experts, moe && layout.rules == "titan-train" && cut && shards > experts);
+    traits.set(Trait::uneven_vocab, c.model.vocab % layout.tp != 0);
+    traits.set(Trait::uneven_moe_hidden, moe && layout.ep == 1 && c.model.moe_hidden % layout.tp != 0);
+    traits.set(Trait::k_eq_e, moe && c.model.top_k == experts && experts > 1);
+    traits.set(Trait::one_expert, moe && experts == 1);
+    traits.set(Trait::exact_ties, moe && c.model.routing == RoutingFlavour::exact_ties && experts > 1);
+}
+
+void model_traits(const Case& c, Builder& traits) {
+    traits.set(Trait::dense_layer, !c.model.dense_layers.empty());
+    traits.set(Trait::tied, c.model.tied);
+    traits.set(Trait::norm_topk, c.model.norm_topk);
+    traits.set(Trait::rope_scaling, c.model.rope != RopeScaling::none);
+    traits.set(Trait::bf16, c.arithmetic == Arithmetic::bf16);
+    traits.set(Trait::bf16_weights, c.model.dtype == DType::BF16);
+    traits.set(Trait::f16_weights, c.model.dtype == DType::F16);
+    traits.set(Trait::many_files, c.model.files > 1);
+}
+
+// Whether in some MoE layer of the run one of several experts got every token, or none.
+void routing_traits(const Case& c, const Result& result, Builder& traits) {
+    for (const StageRecord& stage : result.stages) {
+        std::vector<std::set<TokenId>> tokens_of(static_cast<std::size_t>(c.model.experts));
+        std::set<TokenId> tokens;
+        for (const RankRecord& record : stage.ranks) {
+            const auto k = static_cast<std::size_t>(c.model.top_k);
+            for (std::size_t i = 0; i < record.expert_ids.size(); ++i) {
+                tokens_of.at(record.expert_ids[i].idx()).insert(record.tokens.at(i / k));
+                tokens.insert(record.tokens.at(i / k));
+            }
+        }
+        if (tokens.empty()) continue;
+        for (const std::set<TokenId>& of_one : tokens_of) {
+            if (of_one.empty()) traits.set(Trait::empty_expert, true);
+            const bool all = tokens.size() > 1 && c.model.top_k < c.model.experts && of_one.size() == tokens.size();
+            if (all) traits.set(Trait::all_to_one, true);
+        }
+    }
+}
+
+Builder traits_of_case(const Case& c) {
+    Builder traits;
+    token_traits(c, traits);
+    layout_traits(c.layout, traits);
+    expert_traits(c, traits);
+    model_traits(c, traits);
+    traits.set(Trait::hard, traits.has(Trait::world_ge_4) && traits.has(Trait::ep) &&
+                                traits.has(Trait::two_experts_a_rank) && traits.has(Trait::uneven_tokens));
+    return traits;
+}
+
+}  // namespace
+
+std::string_view name_of(Trait trait) { return kNames.at(static_cast<std::size_t>(trait)); }
+
+Traits traits_of(const Case& c) { return traits_of_case(c).take(); }
+
+Traits traits_of(const Case& c, const Result& result) {
+    Builder traits = traits_of_case(c);
+    routing_traits(c, result, traits);
+    return traits.take();
+}
+
+}  // namespace shardproof::props

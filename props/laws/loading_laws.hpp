@@ -1,0 +1,17 @@
+// Laws of loading: every byte of a shard was written, from where the plan says, and nothing else was read.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "props/laws/subject.hpp"
+
+namespace shardproof::props::loading {
+
+// No poison is left, and as many bytes were read as the shards have.
+[[nodiscard]] std::optional<std::string> writes_every_byte(Subject& subject);
+// What was loaded is what the plan that should run says, cut from the oracle's whole parameters.
+[[nodiscard]] std::optional<std::string> right_bytes(Subject& subject);
+// One rank's shards have the same bits when loaded from a copy of the checkpoint whose unplanned bytes are all 0xFF.
+[[nodiscard]] std::optional<std::string> reads_only_planned_bytes(Subject& subject);
+
+}  // namespace shardproof::props::loading

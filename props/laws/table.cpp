@@ -1,0 +1,82 @@
+// The table of laws.
+#include <algorithm>
+#include <array>
+#include <exception>
+
+#include "oracle/model/error.hpp"
+#include "props/laws/dispatch_laws.hpp"
+#include "props/laws/law.hpp"
+#include "props/laws/layout_laws.hpp"
+#include "props/laws/loading_laws.hpp"
+#include "props/laws/mesh_laws.hpp"
+#include "props/laws/model_laws.hpp"
+#include "props/laws/router_laws.hpp"
+#include "props/laws/world_laws.hpp"
+
+namespace shardproof::props {
+
+namespace {
+
+constexpr std::array kLaws{
+    Law{"mesh.groups_partition", "each axis' groups have its degree's size and hold every rank once",
+        mesh::groups_partition, LawKind::placement, 1},
+    Law{"mesh.bijection", "rank to coordinates and back is the identity", mesh::bijection, LawKind::placement, 1},
+    Law{"mesh.innermost_are_neighbours", "tp groups and ep groups are neighbouring ranks",
+        mesh::innermost_are_neighbours, LawKind::placement, 1},
+    Law{"layout.held_as_often_as_replicas", "every element of every parameter is held once a replica",
+        layout::held_as_often_as_replicas, LawKind::placement, 4},
+    Law{"layout.reassembles", "loaded shards put back together are the oracle's parameter, bit for bit",
+        layout::reassembles, LawKind::loading, 16},
+    Law{"loading.writes_every_byte", "no poison is left and bytes read are bytes planned", loading::writes_every_byte,
+        LawKind::loading, 1},
+    Law{"loading.right_bytes", "loaded bytes are those that the plan names", loading::right_bytes, LawKind::loading, 1},
+    Law{"loading.reads_only_planned_bytes", "the same bits from a copy whose unplanned bytes are 0xFF",
+        loading::reads_only_planned_bytes, LawKind::loading, 16},
+    Law{"world.ends", "no rank waits for what never comes", world::ends, LawKind::output, 1},
+    Law{"world.ranks_are_in_step", "every rank takes part in the same collectives", world::ranks_are_in_step,
+        LawKind::output, 1},
+    Law{"model.within_bounds", "every rank's every layer is within its bound of the oracle's", model::within_bounds,
+        LawKind::output, 1},
+    Law{"router.choices_are_sound", "ids are distinct, best first, and weights sum as they should",
+        router::choices_are_sound, LawKind::output, 1},
+    Law{"router.ties_to_the_lowest", "of equal scores the lowest id is chosen", router::ties_to_the_lowest,
+        LawKind::output, 1},
+    Law{"dispatch.counts_agree", "rows sent are rows expected, tokens * top_k in all", dispatch::counts_agree,
+        LawKind::output, 1},
+    Law{"dispatch.combine_inverts_dispatch", "what is dispatched comes back to its place",
+        dispatch::combine_inverts_dispatch, LawKind::output, 1},
+    Law{"dispatch.scaling_experts_are_exact", "experts with integer answers give exactly these",
+        dispatch::scaling_experts_are_exact, LawKind::output, 8},
+    Law{"world.any_schedule", "the same bits whatever order the scheduler picks", world::any_schedule, LawKind::output,
+        16},
+    Law{"world.layouts_agree", "the same bits under another layout with the same order of sums", world::layouts_agree,
+        LawKind::output, 16},
+    Law{"judge.sees_four_bounds", "one element moved by 4 bounds fails", model::judge_sees_four_bounds, LawKind::output,
+        16},
+};
+
+}  // namespace
+
+std::span<const Law> laws() { return kLaws; }
+
+std::vector<const Law*> laws_named(std::string_view name) {
+    std::vector<const Law*> found;
+    std::string known;
+    for (const Law& law : kLaws) {
+        known += (known.empty() ? "" : ", ") + std::string{law.name};
+        if (law.name == name || law.name.substr(0, law.name.find('.')) == name) found.push_back(&law);
+    }
+    if (!found.empty()) return found;
+    throw InputError({"command line", "--law", std::string{name}, "must be a law or its subject: " + known});
+}
+
+std::optional<Broken> try_law(const Law& law, Subject& subject) {
+    try {
+        if (auto message = law.fn(subject)) return Broken{std::string{law.name}, std::move(*message)};
+    } catch (const std::exception& error) {
+        return Broken{std::string{kNoCrash}, error.what()};
+    }
+    return std::nullopt;
+}
+
+}  // namespace shardproof::props
