@@ -38,7 +38,8 @@ std::optional<std::string> own_fault(const CollectiveCall& call) {
     const std::int64_t in = elements(call.receive.size());
     const bool wants_send_counts =
         call.kind == CollectiveKind::reduce_scatter || call.kind == CollectiveKind::all_to_all;
-    const bool wants_receive_counts = call.kind == CollectiveKind::all_gather || call.kind == CollectiveKind::all_to_all;
+    const bool wants_receive_counts =
+        call.kind == CollectiveKind::all_gather || call.kind == CollectiveKind::all_to_all;
     if (wants_send_counts && (call.send_counts.size() != members || sum_of(call.send_counts) != out))
         return "its send counts do not sum to its send buffer";
     if (wants_receive_counts && (call.receive_counts.size() != members || sum_of(call.receive_counts) != in))
@@ -54,15 +55,22 @@ std::optional<std::string> own_fault(const CollectiveCall& call) {
 // Do two members' counts fit each other? Members a and b by group index.
 bool counts_fit(const CollectiveCall& a, const CollectiveCall& b, std::size_t a_idx, std::size_t b_idx) {
     switch (a.kind) {
-        case CollectiveKind::all_gather: return std::ranges::equal(a.receive_counts, b.receive_counts);
-        case CollectiveKind::reduce_scatter: return std::ranges::equal(a.send_counts, b.send_counts);
-        case CollectiveKind::all_reduce: return a.send.size() == b.send.size();
+        case CollectiveKind::all_gather:
+            return std::ranges::equal(a.receive_counts, b.receive_counts);
+        case CollectiveKind::reduce_scatter:
+            return std::ranges::equal(a.send_counts, b.send_counts);
+        case CollectiveKind::all_reduce:
+            return a.send.size() == b.send.size();
         case CollectiveKind::all_to_all:
             return a.send_counts[b_idx] == b.receive_counts[a_idx] && b.send_counts[a_idx] == a.receive_counts[b_idx];
-        case CollectiveKind::broadcast: return a.receive.size() == b.receive.size();
-        case CollectiveKind::barrier: return true;
-        case CollectiveKind::send: return a.send.size() == b.receive.size();
-        case CollectiveKind::receive: return a.receive.size() == b.send.size();
+        case CollectiveKind::broadcast:
+            return a.receive.size() == b.receive.size();
+        case CollectiveKind::barrier:
+            return true;
+        case CollectiveKind::send:
+            return a.send.size() == b.receive.size();
+        case CollectiveKind::receive:
+            return a.receive.size() == b.send.size();
     }
     return false;
 }
@@ -192,8 +200,12 @@ void perform(std::span<const CollectiveCall* const> calls) {
     const CollectiveCall& first = *calls[0];
     const auto width = static_cast<std::int64_t>(first.element_bytes);
     switch (first.kind) {
-        case CollectiveKind::all_gather: gather_all(calls); return;
-        case CollectiveKind::all_to_all: exchange_all(calls); return;
+        case CollectiveKind::all_gather:
+            gather_all(calls);
+            return;
+        case CollectiveKind::all_to_all:
+            exchange_all(calls);
+            return;
         case CollectiveKind::reduce_scatter: {
             std::int64_t begin = 0;
             for (std::size_t m = 0; m < calls.size(); ++m) {
@@ -214,7 +226,8 @@ void perform(std::span<const CollectiveCall* const> calls) {
             for (const CollectiveCall* call : calls)
                 copy_bytes(call->receive.data(), calls[first.root_idx]->send.data(), call->receive_bytes());
             return;
-        case CollectiveKind::barrier: return;
+        case CollectiveKind::barrier:
+            return;
         case CollectiveKind::send:
             copy_bytes(calls[1]->receive.data(), first.send.data(), first.send_bytes());
             return;

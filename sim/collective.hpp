@@ -53,19 +53,19 @@ struct CollectiveCall {
     std::size_t element_bytes = 0;
     std::span<const std::byte> send;
     std::span<std::byte> receive;
-    std::span<const std::int64_t> send_counts;     // one a member: reduce_scatter, all_to_all
+    std::span<const std::int64_t> send_counts;  // one a member: reduce_scatter, all_to_all
     std::span<const std::int64_t> receive_counts;  // one a member: all_gather, all_to_all
     std::size_t root_idx = 0;
-    Rank peer;                                     // send, receive
-    std::string_view what;                         // for reports: "dispatch rows"
+    Rank peer;  // send, receive
+    std::string_view what;  // for reports: "dispatch rows"
 
     [[nodiscard]] std::int64_t send_bytes() const { return static_cast<std::int64_t>(send.size()); }
     [[nodiscard]] std::int64_t receive_bytes() const { return static_cast<std::int64_t>(receive.size()); }
 };
 [[nodiscard]] std::string to_string(const CollectiveCall& call);  // "all_to_all(F32, 48 bytes out, 32 in) on ep [0,1]"
 
-// The calls of all members of a group, in group order. nullopt when they agree in kind, dtype, root and counts; else one
-// line that names the ranks and what each asked for.
+// The calls of all members of a group, in group order. nullopt when they agree in kind, dtype, root and counts; else
+// one line that names the ranks and what each asked for.
 [[nodiscard]] std::optional<std::string> disagreement(std::span<const CollectiveCall* const> calls);
 
 // Moves and sums. The calls agree. Sums run in group order in f32 (F32 storage) or exactly (I64).

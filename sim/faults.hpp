@@ -1,5 +1,5 @@
-// Faults: what can go wrong between a rank's program and its peers. Tests and mutants plant them; a run without them has
-// all hooks empty.
+// Faults: what can go wrong between a rank's program and its peers. Tests and mutants plant them; a run without them
+// has all hooks empty.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -22,7 +22,8 @@ struct Routing {
 enum class Participation : std::uint8_t { joins, skips };
 
 struct Faults {
-    // Before a call is posted. May alter it; `skips` leaves the call out: the rank goes on with its buffers as they are.
+    // Before a call is posted. May alter it; `skips` leaves the call out: the rank goes on with its buffers as they
+    // are.
     std::function<Participation(Rank, CollectiveCall&)> on_call;
     // After routing, before it is recorded and dispatched.
     std::function<void(Rank, std::int64_t layer, Routing&)> on_routing;

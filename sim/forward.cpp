@@ -97,9 +97,9 @@ StageOutcome Forward::next() {
     }
     outcome.stall = world_.run([&](RankContext& rank) { return program(rank, stage); });
     stalled_ = outcome.stall.has_value();
-    outcome.record.kind = stage == 0                   ? StageKind::embeddings
+    outcome.record.kind = stage == 0                  ? StageKind::embeddings
                           : stage == num_stages() - 1 ? StageKind::head
-                                                       : StageKind::layer;
+                                                      : StageKind::layer;
     outcome.record.layer = outcome.record.kind == StageKind::layer ? stage - 1 : -1;
     for (RankState& state : ranks_) outcome.record.ranks.push_back(std::move(state.record));
     return outcome;

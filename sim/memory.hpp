@@ -1,4 +1,5 @@
-// RankMemory: the parameter shards that one virtual rank holds of one stage, loaded by byte range into poisoned buffers.
+// RankMemory: the parameter shards that one virtual rank holds of one stage, loaded by byte range into poisoned
+// buffers.
 #pragma once
 #include <cstddef>
 #include <cstdint>

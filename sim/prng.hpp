@@ -1,5 +1,5 @@
-// SplitMix64: one seed, one sequence, on every machine. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number
-// generators", OOPSLA 2014.
+// SplitMix64: one seed, one sequence, on every machine. Source: Steele, Lea, Flood, "Fast splittable pseudorandom
+// number generators", OOPSLA 2014.
 #pragma once
 #include <cstdint>
 

@@ -1,4 +1,5 @@
-// Task: a coroutine that starts when awaited and hands its result to whoever awaits it. A virtual rank's program is one.
+// Task: a coroutine that starts when awaited and hands its result to whoever awaits it. A virtual rank's program is
+// one.
 #pragma once
 #include <coroutine>
 #include <exception>

@@ -31,8 +31,7 @@ bool RankContext::Awaiter::await_ready() {
 
 void RankContext::Awaiter::await_suspend(std::coroutine_handle<> program) { world->arrive(rank, call, program); }
 
-World::World(std::int64_t num_ranks, std::uint64_t seed)
-    : ranks_(static_cast<std::size_t>(num_ranks)), prng_{seed} {
+World::World(std::int64_t num_ranks, std::uint64_t seed) : ranks_(static_cast<std::size_t>(num_ranks)), prng_{seed} {
     SP_ASSERT(num_ranks >= 1);
 }
 
@@ -110,7 +109,8 @@ void World::complete(std::span<const CollectiveCall* const> calls, std::span<con
     if (trace_ != nullptr) {
         std::int64_t elements = 0;
         for (const CollectiveCall* call : calls)
-            elements += call->element_bytes == 0 ? 0 : call->send_bytes() / static_cast<std::int64_t>(call->element_bytes);
+            elements +=
+                call->element_bytes == 0 ? 0 : call->send_bytes() / static_cast<std::int64_t>(call->element_bytes);
         const CollectiveCall& first = *calls[0];
         trace_->push_back({.kind = first.kind,
                            .group = first.group == nullptr ? std::string_view{} : first.group->name(),
@@ -136,8 +136,8 @@ Stall World::deadlock() const {
         } else {
             for (const Rank member : call->group->ranks()) {
                 const CollectiveCall* other = ranks_[member.idx()].pending;
-                const bool came = other != nullptr && !is_point_to_point(*other) &&
-                                  other->group->ranks() == call->group->ranks();
+                const bool came =
+                    other != nullptr && !is_point_to_point(*other) && other->group->ranks() == call->group->ranks();
                 if (!came) wait.absent.push_back(member);
             }
         }

@@ -58,7 +58,8 @@ public:
     World(std::int64_t num_ranks, std::uint64_t seed);
 
     using Program = std::function<Task<void>(RankContext&)>;
-    // Runs one program a rank to its end. nullopt: all ended. An exception of a rank's program ends the run and is thrown on.
+    // Runs one program a rank to its end. nullopt: all ended. An exception of a rank's program ends the run and is
+    // thrown on.
     std::optional<Stall> run(const Program& program);
 
     [[nodiscard]] std::int64_t num_ranks() const { return static_cast<std::int64_t>(ranks_.size()); }

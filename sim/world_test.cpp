@@ -160,7 +160,8 @@ TEST(World, GroupsThatShareRanksDoNotMeetEachOther) {
 Task<void> reduce_twice_unless(RankContext& rank, Rank who, CollectiveKind second_kind, std::size_t count) {
     const Group group = everyone(rank);
     std::vector<float> value(rank.rank() == who ? count : 4);
-    co_await rank.post(call_of(CollectiveKind::all_reduce, group, std::span{value}.first(1), std::span{value}.first(1)));
+    co_await rank.post(
+        call_of(CollectiveKind::all_reduce, group, std::span{value}.first(1), std::span{value}.first(1)));
     if (rank.rank() == who && second_kind == CollectiveKind::receive) co_return;
     CollectiveCall call = call_of(rank.rank() == who ? second_kind : CollectiveKind::all_reduce, group, value, value);
     if (call.kind == CollectiveKind::barrier) call.send = call.receive = {};
@@ -169,8 +170,8 @@ Task<void> reduce_twice_unless(RankContext& rank, Rank who, CollectiveKind secon
 
 TEST(World, ARankThatDoesNotComeIsADeadlockThatNamesItAndTheBytes) {
     World world{kRanks, 7};
-    const auto stall = world.run(
-        [](RankContext& rank) { return reduce_twice_unless(rank, Rank{1}, CollectiveKind::receive, 4); });
+    const auto stall =
+        world.run([](RankContext& rank) { return reduce_twice_unless(rank, Rank{1}, CollectiveKind::receive, 4); });
     ASSERT_TRUE(stall);
     EXPECT_EQ(stall->kind, Stall::Kind::deadlock);
     ASSERT_EQ(stall->waits.size(), 2U);
@@ -182,8 +183,8 @@ TEST(World, ARankThatDoesNotComeIsADeadlockThatNamesItAndTheBytes) {
 
 TEST(World, AnotherKindIsAMismatchThatNamesBothCalls) {
     World world{kRanks, 8};
-    const auto stall = world.run(
-        [](RankContext& rank) { return reduce_twice_unless(rank, Rank{2}, CollectiveKind::barrier, 4); });
+    const auto stall =
+        world.run([](RankContext& rank) { return reduce_twice_unless(rank, Rank{2}, CollectiveKind::barrier, 4); });
     ASSERT_TRUE(stall);
     EXPECT_EQ(stall->kind, Stall::Kind::mismatch);
     EXPECT_THAT(stall->message, HasSubstr("kinds differ: rank 0 calls all_reduce"));
@@ -192,8 +193,8 @@ TEST(World, AnotherKindIsAMismatchThatNamesBothCalls) {
 
 TEST(World, AnotherCountIsAMismatch) {
     World world{kRanks, 9};
-    const auto stall = world.run(
-        [](RankContext& rank) { return reduce_twice_unless(rank, Rank{2}, CollectiveKind::all_reduce, 5); });
+    const auto stall =
+        world.run([](RankContext& rank) { return reduce_twice_unless(rank, Rank{2}, CollectiveKind::all_reduce, 5); });
     ASSERT_TRUE(stall);
     EXPECT_THAT(stall->message, HasSubstr("counts differ: rank 0 calls all_reduce(F32, 16 bytes out"));
     EXPECT_THAT(stall->message, HasSubstr("rank 2 calls all_reduce(F32, 20 bytes out"));
@@ -220,10 +221,10 @@ TEST(World, AllToAllCountsMustBeTheTransposeOfThePeers) {
         const std::vector<float> send(2);
         std::vector<float> receive(2);
         // Rank 0 sends nothing to rank 1, which expects one element of it.
-        const std::vector<std::int64_t> to = rank.rank() == Rank{0} ? std::vector<std::int64_t>{2, 0}
-                                                                    : std::vector<std::int64_t>{0, 2};
-        const std::vector<std::int64_t> from = rank.rank() == Rank{0} ? std::vector<std::int64_t>{2, 0}
-                                                                      : std::vector<std::int64_t>{1, 1};
+        const std::vector<std::int64_t> to =
+            rank.rank() == Rank{0} ? std::vector<std::int64_t>{2, 0} : std::vector<std::int64_t>{0, 2};
+        const std::vector<std::int64_t> from =
+            rank.rank() == Rank{0} ? std::vector<std::int64_t>{2, 0} : std::vector<std::int64_t>{1, 1};
         CollectiveCall call = call_of(CollectiveKind::all_to_all, group, send, receive, "dispatch");
         call.send_counts = to;
         call.receive_counts = from;

@@ -8,8 +8,8 @@ namespace shardproof::sim {
 // the outputs are partial sums over tp: all-reduced, or with sequence parallelism reduce-scattered.
 Task<void> attention_block(RankContext& rank, RankState& state, const RunContext& run);
 
-// Causal attention of each sequence by itself. q [n, heads*head_dim], k and v [n, kv_heads*head_dim]; query head h reads
-// kv head h / (heads / kv_heads). Returns [n, heads*head_dim].
+// Causal attention of each sequence by itself. q [n, heads*head_dim], k and v [n, kv_heads*head_dim]; query head h
+// reads kv head h / (heads / kv_heads). Returns [n, heads*head_dim].
 [[nodiscard]] Rows causal_attention(const Rows& q, const Rows& k, const Rows& v, std::int64_t head_dim,
                                     const std::vector<SequenceRows>& sequences, Arithmetic arithmetic);
 

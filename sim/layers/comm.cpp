@@ -43,8 +43,8 @@ const HeldParam& held_of(const RankState& state, const RunContext& run, Role rol
     return state.held.front();
 }
 
-// The pieces of all members lie one after another in `pieces`; piece m has `extents[m]` indices of dim `dim`. Joins them
-// along that dim.
+// The pieces of all members lie one after another in `pieces`; piece m has `extents[m]` indices of dim `dim`. Joins
+// them along that dim.
 std::vector<std::byte> join_along(const std::vector<std::byte>& pieces, const Shape& local, std::size_t dim,
                                   const std::vector<std::int64_t>& extents, std::int64_t width_bytes) {
     std::int64_t outer = 1;
@@ -90,8 +90,7 @@ Task<Rows> all_gather_rows(RankContext& rank, const Group& group, const Rows& mi
     if (group.size() == 1) co_return mine;
     const std::vector<std::int64_t> counts = times(rows_of, mine.cols);
     Rows all = make_rows(sum_of(rows_of), mine.cols);
-    CollectiveCall call =
-        float_call(CollectiveKind::all_gather, group, arithmetic, mine.values, all.values, what);
+    CollectiveCall call = float_call(CollectiveKind::all_gather, group, arithmetic, mine.values, all.values, what);
     call.receive_counts = counts;
     co_await rank.post(call);
     co_return all;
@@ -117,8 +116,7 @@ Task<Rows> all_to_all_rows(RankContext& rank, const Group& group, const Rows& se
     const std::vector<std::int64_t> counts_to = times(rows_to, send.cols);
     const std::vector<std::int64_t> counts_from = times(rows_from, send.cols);
     Rows arrived = make_rows(sum_of(rows_from), send.cols);
-    CollectiveCall call =
-        float_call(CollectiveKind::all_to_all, group, arithmetic, send.values, arrived.values, what);
+    CollectiveCall call = float_call(CollectiveKind::all_to_all, group, arithmetic, send.values, arrived.values, what);
     call.send_counts = counts_to;
     call.receive_counts = counts_from;
     co_await rank.post(call);

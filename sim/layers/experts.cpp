@@ -114,8 +114,8 @@ Task<Rows> routed_experts(RankContext& rank, const RunContext& run, const Group&
     for (std::int64_t r = 0; r < worked.rows(); ++r)
         std::copy_n(worked.row(r), worked.cols, unsorted.row(arrival.arrival_row[static_cast<std::size_t>(r)]));
 
-    const Rows returned = co_await all_to_all_rows(rank, group, unsorted, arrival.rows_from_peer,
-                                                   dispatch.rows_to_peer, run.arithmetic, "combine");
+    const Rows returned = co_await all_to_all_rows(rank, group, unsorted, arrival.rows_from_peer, dispatch.rows_to_peer,
+                                                   run.arithmetic, "combine");
     co_return weighted_sum(combine, router, returned, routing, x.rows(), run.arithmetic);
 }
 

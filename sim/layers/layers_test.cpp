@@ -80,11 +80,11 @@ TEST(Rope, PositionZeroChangesNothingAndPairsRotateByTheirFrequency) {
     EXPECT_THAT(slice_rows(x, 0, 1).values, ElementsAre(1.0F, 2.0F, 3.0F, 4.0F));
     // Frequencies 1 and 100^-0.5; the first half of a head pairs with the second.
     const auto rotated = [](double a, double b, double angle) { return a * std::cos(angle) - b * std::sin(angle); };
-    EXPECT_THAT(slice_rows(x, 1, 2).values,
-                Pointwise(FloatNear(1e-5F),
-                          {static_cast<float>(rotated(1, 3, 3.0)), static_cast<float>(rotated(2, 4, 0.3)),
-                           static_cast<float>(3 * std::cos(3.0) + 1 * std::sin(3.0)),
-                           static_cast<float>(4 * std::cos(0.3) + 2 * std::sin(0.3))}));
+    EXPECT_THAT(
+        slice_rows(x, 1, 2).values,
+        Pointwise(FloatNear(1e-5F), {static_cast<float>(rotated(1, 3, 3.0)), static_cast<float>(rotated(2, 4, 0.3)),
+                                     static_cast<float>(3 * std::cos(3.0) + 1 * std::sin(3.0)),
+                                     static_cast<float>(4 * std::cos(0.3) + 2 * std::sin(0.3))}));
 }
 
 TEST(Attention, ATokenSeesItsOwnSequenceUpToItself) {

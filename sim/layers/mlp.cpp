@@ -30,8 +30,7 @@ Task<Rows> reduced_over_tp(RankContext& rank, const RankState& state, const RunC
 // All rows of this rank's data-parallel share.
 Task<Rows> all_rows(RankContext& rank, const RankState& state, const RunContext& run, const Rows& mine,
                     std::string_view what) {
-    const std::vector<std::int64_t> slices =
-        slices_of(static_cast<std::int64_t>(state.tokens.size()), state.tp.size());
+    const std::vector<std::int64_t> slices = slices_of(static_cast<std::int64_t>(state.tokens.size()), state.tp.size());
     co_return co_await all_gather_rows(rank, state.tp, mine, slices, run.arithmetic, what);
 }
 

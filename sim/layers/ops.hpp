@@ -1,5 +1,5 @@
-// The arithmetic of a virtual rank: f32, or bf16 values with f32 accumulation. Row-major; a row's result depends on that
-// row alone, so it is the same in whatever batch the row stands.
+// The arithmetic of a virtual rank: f32, or bf16 values with f32 accumulation. Row-major; a row's result depends on
+// that row alone, so it is the same in whatever batch the row stands.
 #pragma once
 #include <cstdint>
 #include <span>

@@ -65,9 +65,7 @@ void scale_llama3(const RopeSpec& rope, std::vector<double>& frequencies) {
     }
 }
 
-double yarn_mscale(double factor, double mscale) {
-    return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
-}
+double yarn_mscale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
 double attention_factor(const RopeSpec& rope) {
     if (rope.scaling != RopeScaling::yarn) return 1.0;
@@ -79,9 +77,8 @@ double attention_factor(const RopeSpec& rope) {
 
 std::vector<double> frequencies_of(const AttentionSpec& attention, std::int64_t longest_sequence) {
     const RopeSpec& rope = attention.rope;
-    const double theta = rope.scaling == RopeScaling::dynamic
-                             ? dynamic_theta(rope, attention.head_dim, longest_sequence)
-                             : rope.theta;
+    const double theta =
+        rope.scaling == RopeScaling::dynamic ? dynamic_theta(rope, attention.head_dim, longest_sequence) : rope.theta;
     std::vector<double> frequencies = plain_frequencies(theta, attention.head_dim);
     if (rope.scaling == RopeScaling::linear) {
         for (double& frequency : frequencies) frequency /= rope.factor;
