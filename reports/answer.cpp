@@ -1,0 +1,90 @@
+#include "reports/answer.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <ostream>
+#include <utility>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A stream that takes everything and keeps nothing.
+std::ostream& nowhere() {
+    static std::ostream stream{nullptr};
+    return stream;
+}
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path{"."}; }
+
+bool is_plain(const fs::path& file) {
+    std::error_code error;
+    const fs::file_status status = fs::status(file, error);
+    return !fs::exists(status) || fs::is_regular_file(status);
+}
+
+}  // namespace
+
+void require_writable(const fs::path& file, const std::string& option) {
+    std::error_code error;
+    if (fs::is_directory(file, error)) throw InputError({file.string(), option, "", "must be a file, is a directory"});
+    const bool plain = is_plain(file);
+    const fs::path target = plain ? folder_of(file) : file;
+    if (access(target.c_str(), plain ? W_OK | X_OK : W_OK) != 0) {
+        throw InputError({file.string(), option, "", fmt::format("must be writable: {}", std::strerror(errno))});
+    }
+}
+
+void write_file(const fs::path& file, const std::string& option, const std::function<void(std::ostream&)>& write) {
+    require_writable(file, option);
+    const bool plain = is_plain(file);
+    const fs::path target = plain ? fs::path{file.string() + fmt::format(".tmp-{}", getpid())} : file;
+    try {
+        std::ofstream out(target, std::ios::binary);
+        if (!out)
+            throw InputError({file.string(), option, "", fmt::format("must be writable: {}", std::strerror(errno))});
+        write(out);
+        out.close();
+        if (!out) {
+            throw EnvironmentError(fmt::format("{} could not be written completely", printable(file.string())),
+                                   "free space on that disk");
+        }
+        if (plain) fs::rename(target, file);
+    } catch (...) {
+        std::error_code ignored;
+        if (plain) fs::remove(target, ignored);
+        throw;
+    }
+}
+
+Answer::Answer(std::string json_target, const Console& console)
+    : json_target_{std::move(json_target)}, console_{&console} {
+    if (!json_target_.empty() && json_target_ != "-") require_writable(json_target_, "--json");
+}
+
+std::ostream& Answer::text() const { return json_target_ == "-" ? nowhere() : console_->out; }
+
+void Answer::json(const std::function<void(JsonWriter&)>& write) const {
+    json_text([&](std::ostream& out) {
+        JsonWriter json{out};
+        write(json);
+    });
+}
+
+void Answer::json_text(const std::function<void(std::ostream&)>& write) const {
+    if (json_target_.empty()) return;
+    if (json_target_ == "-") {
+        write(console_->out);
+    } else {
+        write_file(json_target_, "--json", write);
+    }
+}
+
+}  // namespace shardproof::reports

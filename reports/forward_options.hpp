@@ -1,0 +1,43 @@
+// Options of the commands that run a model: which tokens, which backend, which arithmetic; and what they cost in
+// memory.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "oracle/model/batch.hpp"
+#include "oracle/model/model.hpp"
+#include "oracle/model/result.hpp"
+#include "reports/options.hpp"
+#include "sim/plan/plan.hpp"
+
+namespace shardproof::reports {
+
+enum class Backend : std::uint8_t { oracle, sim };
+
+// Tokens from a file, or drawn from a seed.
+struct TokenOptions {
+    std::optional<std::filesystem::path> input_ids;
+    std::optional<std::int64_t> tokens;
+    std::optional<std::int64_t> seed;
+};
+inline constexpr std::int64_t kDefaultTokens = 64;
+
+void add_input_ids(OptionSet& set, TokenOptions& options);
+void add_random_tokens(OptionSet& set, TokenOptions& options);
+void add_dtype(OptionSet& set, std::string& dtype);
+
+[[nodiscard]] InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config);
+// "sim", and where `with_oracle` says so "oracle". EnvironmentError for "gpu": this build has none.
+[[nodiscard]] Backend backend_of(const std::string& name, bool with_oracle);
+[[nodiscard]] Arithmetic arithmetic_of(const std::string& dtype);  // "" is the backend's default, f32
+
+// A model cut to its first layers, tensors and all.
+[[nodiscard]] Model open_cut_model(const std::filesystem::path& directory, std::optional<std::int64_t> layers);
+
+// Bytes that running one stage of all ranks takes at most, and of the oracle where `with_oracle` says so; recorded
+// activations included.
+[[nodiscard]] std::uint64_t forward_bytes(const Plan& plan, const InputIds& ids, bool with_oracle);
+
+}  // namespace shardproof::reports

@@ -1,0 +1,120 @@
+// fuzz: random models, layouts, tokens and faults against every law; --mutants plants known faults and says what killed
+// them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "oracle/model/error.hpp"
+#include "props/fuzz.hpp"
+#include "props/laws/law.hpp"
+#include "props/mutants/mutant.hpp"
+#include "reports/answer.hpp"
+#include "reports/command.hpp"
+#include "reports/exit.hpp"
+#include "reports/forward_options.hpp"
+#include "reports/fuzz_answer.hpp"
+#include "reports/option_set.hpp"
+#include "reports/progress.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+struct Options {
+    std::optional<double> seconds;
+    std::optional<std::int64_t> cases;
+    std::optional<std::int64_t> seed;
+    std::string backend = "sim";
+    std::string law;
+    std::optional<std::string> replay;
+    std::optional<std::vector<std::string>> mutants;
+    std::string json;
+};
+
+double parse_seconds(const std::string& text) {
+    double value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc{} || stop != end || !(value > 0) || value > 1e7)
+        throw InputError({"command line", "--seconds", printable(text), "must be a number of seconds above 0"});
+    return value;
+}
+
+// "m03,m13"; nothing at all stands for all.
+std::vector<std::string> ids_of(const std::string& text) {
+    std::vector<std::string> ids;
+    for (std::size_t at = 0; !text.empty() && at <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', at), text.size());
+        if (comma == at)
+            throw InputError({"command line", "--mutants", printable(text), "must be ids with commas between"});
+        ids.push_back(text.substr(at, comma - at));
+        at = comma + 1;
+    }
+    return ids;
+}
+
+props::FuzzOptions fuzz_options(const Options& options) {
+    if (options.cases && *options.cases < 1)
+        throw InputError({"command line", "--cases", std::to_string(*options.cases), "must be >= 1"});
+    if (options.replay && options.mutants) {
+        throw InputError(
+            {"command line", "--replay", printable(*options.replay), "must not be given together with --mutants"});
+    }
+    props::FuzzOptions fuzz;
+    fuzz.seconds = options.seconds;
+    fuzz.cases = options.cases;
+    fuzz.seed = static_cast<std::uint64_t>(options.seed.value_or(0));
+    fuzz.law = options.law;
+    if (options.replay) fuzz.replay.push_back(props::parse_case(*options.replay));
+    fuzz.mutants = options.mutants;
+    // Both refuse what they do not know; it is too late for that once the answer has begun.
+    if (!fuzz.law.empty()) static_cast<void>(props::laws_named(fuzz.law));
+    if (fuzz.mutants) static_cast<void>(props::mutants_named(*fuzz.mutants));
+    return fuzz;
+}
+
+// With a bar, which is gone when the answer is printed. Time or cases bound the run; a tenth of a second is one step.
+props::FuzzReport fuzzed(props::FuzzOptions& fuzz, const Console& console) {
+    const bool timed = fuzz.seconds.has_value();
+    Progress progress{console, "fuzzing",
+                      timed ? static_cast<std::int64_t>(*fuzz.seconds * 10) : fuzz.cases.value_or(1000)};
+    fuzz.progress = [&](const props::FuzzProgress& at) {
+        progress.set(timed ? static_cast<std::int64_t>(at.seconds * 10) : at.cases);
+    };
+    return props::fuzz(fuzz);
+}
+
+int run_fuzz(const Options& options, const Console& console) {
+    const Answer answer(options.json, console);
+    static_cast<void>(backend_of(options.backend, false));
+    props::FuzzOptions fuzz = fuzz_options(options);
+    answer.text() << fmt::format("seed     {}\n", fuzz.seed);
+    const props::FuzzReport report = fuzzed(fuzz, console);
+    print_fuzz(report, answer.text());
+    answer.json([&](JsonWriter& json) { write_fuzz(report, json); });
+    return report.ok ? exit_ok : exit_failed;
+}
+
+}  // namespace
+
+Action declare_fuzz(OptionSet& set) {
+    const auto options = std::make_shared<Options>();
+    set.value({"--seconds", "N", "stop after so many seconds"},
+              [options](const std::string& text) { options->seconds = parse_seconds(text); });
+    set.integer("--cases", "stop after so many cases (1000)", options->cases);
+    set.integer("--seed", "the same seed gives the same cases (0)", options->seed);
+    set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
+    set.text({"--law", "NAME", "one law, or all of one subject (all)"}, options->law);
+    set.text({"--replay", "CASE", "run this case instead of random ones"}, options->replay);
+    set.optional_value({"--mutants", "ID,...", "plant these known faults (all) and say which law kills each"},
+                       [options](const std::string& text) { options->mutants = ids_of(text); });
+    add_json(set, options->json);
+    return [options](const Console& console) { return run_fuzz(*options, console); };
+}
+
+}  // namespace shardproof::reports

@@ -1,0 +1,196 @@
+// load: each rank's shards as files, or the manifest of what they would hold, or a comparison with another manifest.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "oracle/model/error.hpp"
+#include "reports/answer.hpp"
+#include "reports/command.hpp"
+#include "reports/exit.hpp"
+#include "reports/load_ranks.hpp"
+#include "reports/manifest_compare.hpp"
+#include "reports/memory.hpp"
+#include "reports/options.hpp"
+#include "reports/output_folder.hpp"
+#include "reports/planned_model.hpp"
+#include "reports/text.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kDifferencesShown = 20;
+constexpr const char* kManifestFile = "manifest.json";
+
+struct Options {
+    fs::path model;
+    LayoutOptions layout;
+    std::optional<std::int64_t> layers;
+    std::optional<fs::path> out;
+    std::optional<fs::path> against;
+    bool dry_run = false;
+    std::string json;
+};
+
+// A rank file that this load does not write would be taken for a rank of it.
+void refuse_other_ranks(const fs::path& folder, std::int64_t world) {
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (!name.starts_with("rank_") || !name.ends_with(".safetensors")) continue;
+        const std::string digits = name.substr(5, name.size() - 5 - 12);
+        const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
+        if (!is_number || (digits.size() <= 18 && std::stoll(digits) < world)) continue;
+        throw InputError({folder.string(), "--out", printable(name),
+                          fmt::format("must hold no rank files beyond this world of {}", world)});
+    }
+}
+
+// A plan that does not cover every element cannot be loaded; the first violation names parameter and reason.
+bool print_violations(const Plan& plan, const Answer& answer) {
+    const std::vector<std::string> violations = coverage_violations(plan);
+    if (violations.empty()) return false;
+    answer.text() << fmt::format("load: FAILED: rules {} do not cover the model\n", plan.rules);
+    for (const std::string& violation : violations) answer.text() << "  " << violation << '\n';
+    answer.json([&](JsonWriter& json) {
+        json.begin_object().field("ok", false).key("violations").list(violations).end_object();
+    });
+    return true;
+}
+
+// Everything that can be refused is refused before the folder is made.
+std::optional<fs::path> open_folder(const Options& options, const Plan& plan, const RankLoader& loader,
+                                    OutputFolder* folder) {
+    require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards");
+    if (folder == nullptr) return std::nullopt;
+    refuse_other_ranks(*options.out, plan.world());
+    if (!options.dry_run) {
+        const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
+        folder->require_space(static_cast<std::uint64_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})));
+    }
+    // The old manifest goes first: it must not stand beside files that are no longer its own.
+    std::error_code ignored;
+    fs::remove(folder->place() / kManifestFile, ignored);
+    return folder->place();
+}
+
+void write_comparison(const Comparison& comparison, JsonWriter& json) {
+    json.begin_object().field("ok", comparison.differences.empty());
+    json.field("hashes_compared", comparison.hashes_compared).field("hashes_left_out", comparison.hashes_left_out);
+    json.key("differences").begin_array();
+    for (const Difference& difference : comparison.differences) {
+        json.begin_object().key("rank");
+        if (difference.rank) {
+            json.value(*difference.rank);
+        } else {
+            json.null();
+        }
+        json.field("param", difference.param).field("what", difference.what);
+        json.field("ours", difference.ours).field("theirs", difference.theirs).end_object();
+    }
+    json.end_array().end_object();
+}
+
+int report_comparison(const Comparison& comparison, const Options& options, const Answer& answer) {
+    std::ostream& out = answer.text();
+    const std::size_t count = comparison.differences.size();
+    for (std::size_t i = 0; i < std::min(count, kDifferencesShown); ++i) {
+        out << to_string(comparison.differences[i]) << '\n';
+    }
+    if (count > kDifferencesShown) out << fmt::format("... and {} more\n", count - kDifferencesShown);
+    out << fmt::format("{}: {} differences from {}, {} hashes compared", count == 0 ? "ok" : "FAILED", count,
+                       printable(options.against->string()),
+                       grouped(static_cast<std::uint64_t>(comparison.hashes_compared)));
+    if (comparison.hashes_left_out > 0) {
+        out << fmt::format("; {} hashes are null on one side and were left out",
+                           grouped(static_cast<std::uint64_t>(comparison.hashes_left_out)));
+    }
+    out << '\n';
+    answer.json([&](JsonWriter& json) { write_comparison(comparison, json); });
+    return count == 0 ? exit_ok : exit_failed;
+}
+
+// Without --out and without --against the manifest is the answer; it goes where --json says, else to standard output.
+void hand_out_manifest(const std::function<void(std::ostream&)>& write, const std::optional<fs::path>& folder,
+                       bool is_answer, const Answer& answer) {
+    if (folder) {
+        write_file(*folder / kManifestFile, "--out", write);
+        if (!is_answer) return;
+        answer.json_text([&](std::ostream& out) { out << std::ifstream(*folder / kManifestFile).rdbuf(); });
+    } else if (is_answer && answer.wants_json()) {
+        answer.json_text(write);
+    } else {
+        std::ostream nowhere{nullptr};
+        write(is_answer ? answer.text() : nowhere);
+    }
+}
+
+int run_load(const Options& options, const Console& console) {
+    if (!options.out && !options.against && !options.dry_run) {
+        throw InputError({"command line", "--out", "", "must be given: a folder to write, or --against, or --dry-run"});
+    }
+    const Answer answer(options.json, console);
+    const Layout layout = layout_of(options.layout);
+    const PlannedModel model =
+        open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
+    const Plan plan = plan_of(model, layout.dims, *layout.rules);
+    const std::optional<Manifest> other =
+        options.against ? std::optional{read_manifest(*options.against)} : std::nullopt;
+    std::optional<OutputFolder> out;
+    if (options.out) out.emplace(*options.out);
+    if (print_violations(plan, answer)) return exit_failed;
+
+    RankLoader loader(plan, options.dry_run ? nullptr : &*model.checkpoint);
+    const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
+    print_notes(layout, plan, console);
+    const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
+    const std::int64_t bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+    Comparison comparison;
+    if (other) compare_heads(manifest_head(plan), other->head, comparison);
+    {
+        Progress progress(console, "loading", bytes_planned);
+        const auto rank_entry = [&](Rank rank) {
+            ManifestRank entry = loader.load(rank, folder, progress);
+            if (other)
+                compare_ranks(entry, rank.idx() < other->ranks.size() ? &other->ranks[rank.idx()] : nullptr,
+                              comparison);
+            return entry;
+        };
+        const auto write = [&](std::ostream& stream) {
+            JsonWriter json{stream};
+            write_manifest(manifest_head(plan), rank_entry, json);
+        };
+        hand_out_manifest(write, folder, !other, answer);
+    }
+    if (out) {
+        out->commit();
+        answer.text() << fmt::format("{}: world {}, {} parameters, {}\n", printable(options.out->string()),
+                                     grouped(static_cast<std::uint64_t>(plan.world())), plan.params.size(),
+                                     options.dry_run
+                                         ? "manifest only, no tensor read"
+                                         : bytes_text(static_cast<std::uint64_t>(loader.bytes_read())) + " read");
+    }
+    return other ? report_comparison(comparison, options, answer) : exit_ok;
+}
+
+}  // namespace
+
+Action declare_load(OptionSet& set) {
+    const auto options = std::make_shared<Options>();
+    add_model(set, options->model);
+    add_layout(set, options->layout);
+    add_layers(set, options->layers);
+    set.path({"--out", "DIR", "write each rank's file and manifest.json into DIR"}, options->out);
+    set.flag("--dry-run", "the manifest only; reads no tensor data", options->dry_run);
+    set.path({"--against", "FILE", "compare with this manifest.json; exit 1 on a difference"}, options->against);
+    add_json(set, options->json);
+    return [options](const Console& console) { return run_load(*options, console); };
+}
+
+}  // namespace shardproof::reports

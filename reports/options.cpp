@@ -1,0 +1,112 @@
+#include "reports/options.hpp"
+
+#include <fmt/format.h>
+
+#include <ostream>
+#include <utility>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+bool has_vllm_words(const LayoutOptions& options) {
+    return options.vllm_data_parallel || options.vllm_tensor_parallel || options.vllm_expert_parallel;
+}
+
+void require_no_own_words(const LayoutOptions& options) {
+    const auto refuse = [](std::string_view name, const std::optional<std::int64_t>& value) {
+        if (!value) return;
+        throw InputError({"command line", std::string{name}, std::to_string(*value),
+                          "must not be given together with vLLM's words"});
+    };
+    refuse("--dp-replicate", options.dp_replicate);
+    refuse("--dp-shard", options.dp_shard);
+    refuse("--cp", options.cp);
+    refuse("--tp", options.tp);
+    refuse("--pp", options.pp);
+    refuse("--ep", options.ep);
+}
+
+std::int64_t at_least_one(std::string_view name, std::int64_t value) {
+    if (value < 1) throw InputError({"command line", std::string{name}, std::to_string(value), "must be >= 1"});
+    return value;
+}
+
+// TorchTitan's mapping of vLLM's words.
+RawDims from_vllm(const LayoutOptions& options) {
+    require_no_own_words(options);
+    RawDims raw;
+    raw.dp_shard = at_least_one("--vllm-data-parallel-size", options.vllm_data_parallel.value_or(1));
+    raw.tp = at_least_one("--vllm-tensor-parallel-size", options.vllm_tensor_parallel.value_or(1));
+    std::int64_t ranks = 0;
+    if (__builtin_mul_overflow(raw.dp_shard, raw.tp, &ranks)) {
+        throw InputError({"command line", "--vllm-data-parallel-size", std::to_string(raw.dp_shard),
+                          "times --vllm-tensor-parallel-size must be a number of ranks"});
+    }
+    raw.ep = options.vllm_expert_parallel ? ranks : 1;
+    return raw;
+}
+
+}  // namespace
+
+void add_model(OptionSet& set, std::filesystem::path& model) {
+    set.argument("MODEL", "directory with config.json and its safetensors", model);
+}
+
+void add_layout(OptionSet& set, LayoutOptions& options) {
+    set.group("Layout");
+    set.integer("--dp-replicate", "replicas of the data-parallel group (1)", options.dp_replicate);
+    set.integer("--dp-shard", "data-parallel shards (1; -1: derived from --world)", options.dp_shard);
+    set.integer("--cp", "context-parallel degree (1)", options.cp);
+    set.integer("--tp", "tensor-parallel degree (1)", options.tp);
+    set.integer("--pp", "pipeline-parallel degree (1)", options.pp);
+    set.integer("--ep", "expert-parallel degree (1); divides dp_shard*cp*tp", options.ep);
+    set.integer("--world", "number of ranks: the degrees must multiply to it", options.world);
+    set.on_or_off("sp", "sequence parallelism (off)", options.sequence_parallel);
+    set.text({"--rules", "NAME", "rule set (titan-infer)"}, options.rules);
+    set.integer("--vllm-data-parallel-size", "vLLM's word for --dp-shard", options.vllm_data_parallel);
+    set.integer("--vllm-tensor-parallel-size", "vLLM's word for --tp", options.vllm_tensor_parallel);
+    set.flag("--vllm-enable-expert-parallel", "with vLLM's words: ep = dp * tp", options.vllm_expert_parallel);
+    set.group("Options");
+}
+
+void add_layers(OptionSet& set, std::optional<std::int64_t>& layers) {
+    set.integer("--layers", "the first N layers only, then final norm and head", layers);
+}
+
+void add_json(OptionSet& set, std::string& target) {
+    set.text({"--json", "FILE", "the answer for machines, to FILE; - for standard output"}, target);
+}
+
+Layout layout_of(const LayoutOptions& options) {
+    RawDims raw;
+    std::string note;
+    if (has_vllm_words(options)) {
+        raw = from_vllm(options);
+        note = fmt::format("vLLM's words taken as --dp-shard {} --tp {} --ep {}", raw.dp_shard, raw.tp, raw.ep);
+    } else {
+        raw.dp_replicate = options.dp_replicate.value_or(1);
+        raw.dp_shard = options.dp_shard.value_or(1);
+        raw.cp = options.cp.value_or(1);
+        raw.tp = options.tp.value_or(1);
+        raw.pp = options.pp.value_or(1);
+        raw.ep = options.ep.value_or(1);
+    }
+    raw.world = options.world;
+    raw.sequence_parallel = options.sequence_parallel;
+    return {ParallelDims::parse(raw), &rule_set_named(options.rules), std::move(note)};
+}
+
+void print_notes(const Layout& layout, const Plan& plan, const Console& console) {
+    if (!layout.note.empty()) console.err << "note: " << layout.note << '\n';
+    for (const std::string& warning : plan.warnings) console.err << "warning: " << warning << '\n';
+}
+
+void require_directory(const std::filesystem::path& model) {
+    std::error_code error;
+    if (std::filesystem::exists(model, error) && !std::filesystem::is_directory(model, error))
+        throw InputError({model.string(), "MODEL", "", "must be a directory with config.json and its safetensors"});
+}
+
+}  // namespace shardproof::reports

@@ -1,0 +1,45 @@
+// Options that several commands share, spelled as the contract spells them.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "reports/command.hpp"
+#include "reports/option_set.hpp"
+#include "sim/plan/parallel_dims.hpp"
+#include "sim/plan/plan.hpp"
+#include "sim/plan/rules/rule_set.hpp"
+
+namespace shardproof::reports {
+
+// As typed. vLLM's words and ours exclude each other.
+struct LayoutOptions {
+    std::optional<std::int64_t> dp_replicate, dp_shard, cp, tp, pp, ep;
+    std::optional<std::int64_t> world;
+    std::optional<std::int64_t> vllm_data_parallel, vllm_tensor_parallel;
+    bool vllm_expert_parallel = false;
+    bool sequence_parallel = false;
+    std::string rules = "titan-infer";
+};
+
+struct Layout {
+    ParallelDims dims;
+    const RuleSet* rules;
+    std::string note;  // how vLLM's words were taken
+};
+
+void add_model(OptionSet& set, std::filesystem::path& model);
+void add_layout(OptionSet& set, LayoutOptions& options);
+void add_layers(OptionSet& set, std::optional<std::int64_t>& layers);
+void add_json(OptionSet& set, std::string& target);
+
+// Checks and completes what was typed. Throws InputError.
+[[nodiscard]] Layout layout_of(const LayoutOptions& options);
+// Notes and warnings, to the console's `err`: once nothing can be refused any more, since a refusal is one line.
+void print_notes(const Layout& layout, const Plan& plan, const Console& console);
+
+// Throws InputError where MODEL is there and no directory.
+void require_directory(const std::filesystem::path& model);
+
+}  // namespace shardproof::reports

@@ -1,0 +1,80 @@
+#include "reports/output_folder.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "oracle/model/error.hpp"
+#include "reports/text.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse(const fs::path& folder, const std::string& rule) {
+    throw InputError({folder.string(), "--out", "", rule});
+}
+
+// "out/" and "out" are one folder.
+fs::path without_slash(fs::path folder) { return folder.has_filename() ? folder : folder.parent_path(); }
+
+fs::path parent_of(const fs::path& folder) { return folder.has_parent_path() ? folder.parent_path() : fs::path{"."}; }
+
+// What exists of the way to `folder`.
+fs::path existing_ancestor(fs::path folder) {
+    std::error_code error;
+    while (!fs::exists(folder, error) && parent_of(folder) != folder) folder = parent_of(folder);
+    return folder;
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(fs::path folder) : folder_{without_slash(std::move(folder))} {
+    if (folder_.empty()) refuse(folder_, "must name a folder");
+    std::error_code error;
+    const fs::file_status status = fs::status(folder_, error);
+    is_new_ = !fs::exists(status);
+    const fs::path there = existing_ancestor(folder_);
+    if (!fs::is_directory(there, error)) refuse(there, "must be a folder");
+    if (access(there.c_str(), W_OK | X_OK) != 0)
+        refuse(there, fmt::format("must be writable: {}", std::strerror(errno)));
+    place_ = is_new_ ? fs::path{folder_.string() + fmt::format(".tmp-{}", getpid())} : folder_;
+}
+
+OutputFolder::~OutputFolder() {
+    std::error_code ignored;
+    if (is_open_ && is_new_) fs::remove_all(place_, ignored);
+}
+
+void OutputFolder::require_space(std::uint64_t bytes_needed) const {
+    std::error_code error;
+    const fs::path there = existing_ancestor(folder_);
+    const fs::space_info space = fs::space(there, error);
+    if (error || space.available >= bytes_needed) return;
+    throw EnvironmentError(fmt::format("the disk is too small: {} needs {} bytes ({}), {} bytes ({}) are free",
+                                       printable(folder_.string()), bytes_needed, bytes_text(bytes_needed),
+                                       space.available, bytes_text(space.available)),
+                           "free space, or choose another --out");
+}
+
+const fs::path& OutputFolder::place() {
+    if (is_open_) return place_;
+    std::error_code error;
+    if (is_new_) fs::create_directories(place_, error);
+    if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
+    is_open_ = true;
+    return place_;
+}
+
+void OutputFolder::commit() {
+    std::error_code error;
+    if (is_new_) fs::rename(place(), folder_, error);
+    if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
+    is_open_ = false;
+}
+
+}  // namespace shardproof::reports

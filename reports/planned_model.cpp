@@ -1,0 +1,56 @@
+#include "reports/planned_model.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "oracle/model/error.hpp"
+#include "reports/options.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A link that leads nowhere is there too: open_model then says what is wrong with it.
+bool has_tensors(const fs::path& directory) {
+    const auto is_there = [&](const char* name) {
+        std::error_code error;
+        return fs::exists(fs::symlink_status(directory / name, error));
+    };
+    return is_there("model.safetensors") || is_there("model.safetensors.index.json");
+}
+
+DType dtype_of_config(const ModelConfig& config, const fs::path& directory) {
+    if (!config.dtype) {
+        throw InputError(
+            {(directory / "config.json").string(), "torch_dtype", "", "must be given where there are no tensors"});
+    }
+    return *config.dtype;
+}
+
+}  // namespace
+
+PlannedModel open_planned_model(const fs::path& directory, Tensors tensors, std::optional<std::int64_t> layers) {
+    require_directory(directory);
+    PlannedModel planned{.name = directory.string(), .config = {}, .parameters = {}, .dtypes = {}, .checkpoint = {}};
+    if (tensors == Tensors::needed || has_tensors(directory)) {
+        Model model = open_model(directory);
+        planned.config = layers ? first_layers(model.config, *layers) : model.config;
+        planned.parameters = layers ? family_of(planned.config).parameters(planned.config) : model.parameters;
+        std::ranges::transform(planned.parameters, std::back_inserter(planned.dtypes),
+                               [&](const Parameter& parameter) { return dtype_of(model, parameter); });
+        planned.checkpoint = std::move(model.checkpoint);
+        return planned;
+    }
+    const ModelConfig config = read_config(directory / "config.json");
+    planned.config = layers ? first_layers(config, *layers) : config;
+    planned.parameters = family_of(planned.config).parameters(planned.config);
+    planned.dtypes.assign(planned.parameters.size(), dtype_of_config(config, directory));
+    return planned;
+}
+
+Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules) {
+    return make_plan(model.config, model.parameters, model.dtypes, dims, rules);
+}
+
+}  // namespace shardproof::reports

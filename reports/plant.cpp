@@ -1,0 +1,37 @@
+#include "reports/plant.hpp"
+
+#include "oracle/model/error.hpp"
+#include "props/mutants/mutant.hpp"
+
+namespace shardproof::reports {
+namespace {
+
+// The layout and the tokens as a Case: what mutants look at besides model, plan and batch.
+props::Case case_of(const Plan& plan, const Batch& batch) {
+    props::Case c;
+    c.layout = {.rules = plan.rules,
+                .dp_replicate = plan.dims.dp_replicate(),
+                .dp_shard = plan.dims.dp_shard(),
+                .tp = plan.dims.tp(),
+                .ep = plan.dims.ep(),
+                .sequence_parallel = plan.dims.sequence_parallel()};
+    c.model.experts = plan.config.router.num_experts;
+    c.model.top_k = plan.config.router.top_k;
+    for (const Sequence& sequence : batch.sequences)
+        c.sequences.push_back({sequence.dp_idx, static_cast<std::int64_t>(sequence.ids.size())});
+    return c;
+}
+
+}  // namespace
+
+Planted plant(const std::string& id, const Model& model, const Plan& plan, const Batch& batch) {
+    if (id.empty()) return {};
+    const props::Case c = case_of(plan, batch);
+    for (const props::Mutant* mutant : props::mutants_named({id})) {
+        if (auto planted = mutant->plant({.c = c, .model = model, .plan = plan, .batch = batch}))
+            return Planted{std::move(*planted)};
+    }
+    throw InputError({"command line", "--plant", id, "changes nothing under this layout"});
+}
+
+}  // namespace shardproof::reports
