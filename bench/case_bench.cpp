@@ -1,0 +1,32 @@
+// Property cases a second: a random layer-sized case made, planned, loaded, run on up to 16 ranks, judged, and put to
+// every law.
+#include <benchmark/benchmark.h>
+
+#include "props/fuzz.hpp"
+
+namespace shardproof {
+namespace {
+
+void PropertyCases(benchmark::State& state) {
+    std::uint64_t seed = 0;
+    std::int64_t cases = 0;
+    for (auto _ : state) {
+        const props::FuzzReport report = props::fuzz({.seconds = {},
+                                                      .cases = 500,
+                                                      .seed = seed++,
+                                                      .law = {},
+                                                      .replay = {},
+                                                      .mutants = {},
+                                                      .plant = {},
+                                                      .progress = {}});
+        if (!report.ok) state.SkipWithError("a law was broken");
+        cases += report.cases;
+    }
+    state.SetItemsProcessed(cases);
+}
+BENCHMARK(PropertyCases)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace shardproof
+
+BENCHMARK_MAIN();
