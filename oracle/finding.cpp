@@ -24,7 +24,7 @@ void Finding::compare(Field field, const Bounded& want, const char* why, Index f
                 if (error * nearest_bound <= nearest_error * bound[column]) continue;
                 nearest_error = error;
                 nearest_bound = bound[column];
-            } else if (std::isfinite(value[column]) || std::isfinite(got[column])) {
+            } else {
                 const bool finite = std::isfinite(got[column]);
                 note_failure(place,
                              {.layer = {},
