@@ -7,7 +7,9 @@ if ! command -v clang-format-19 > /dev/null; then
     exit 77
 fi
 format() {
-    find oracle sim gpu props bench reports \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
+    local folders=()
+    for folder in oracle sim gpu props bench reports; do [[ -d $folder ]] && folders+=("$folder"); done
+    find "${folders[@]}" \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
         xargs -0 -r clang-format-19 "$@"
 }
 if [[ ${1:-} == -i ]]; then
