@@ -118,6 +118,8 @@ private:
                 if (!all_laws || broken->law == kNoCrash) break;
             }
             note(c, subject);
+        } catch (const std::bad_alloc&) {
+            throw;  // says nothing of the case
         } catch (const std::exception& error) {
             add_failure(shrinkable, chosen_.front(), {std::string{kNoCrash}, error.what()});
         }

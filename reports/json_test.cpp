@@ -30,7 +30,8 @@ TEST(Json, NestsObjectsAndLists) {
 }
 
 TEST(Json, StringsReadBackAndHoldNoControlCharacter) {
-    const std::string name("q\"\\ \x01\x1b\n\x7f\xc2\x9b\xe2\x80\xa8\xc3\xa9\0z", 19);
+    using namespace std::string_literals;  // the literal holds a NUL
+    const std::string name = "q\"\\ \x01\x1b\n\x7f\xc2\x9b\xe2\x80\xa8\xc3\xa9\0z"s;
     const std::string text = written([&](JsonWriter& json) { json.value(name); });
     EXPECT_EQ(nlohmann::json::parse(text), name);
     for (const char c : text) EXPECT_TRUE(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);

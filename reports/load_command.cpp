@@ -1,6 +1,7 @@
 // load: each rank's shards as files, or the manifest of what they would hold, or a comparison with another manifest.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <numeric>
@@ -52,6 +53,18 @@ void refuse_other_ranks(const fs::path& folder, std::int64_t world) {
     }
 }
 
+// What stands in a file's place must be a file: it is replaced, and nothing else may be.
+void require_replaceable(const fs::path& folder, std::int64_t world) {
+    const auto require = [&](const std::string& name) {
+        std::error_code error;
+        const fs::file_status status = fs::status(folder / name, error);
+        if (!fs::exists(status) || fs::is_regular_file(status)) return;
+        throw InputError({folder.string(), "--out", printable(name), "must be a regular file, or not be there yet"});
+    };
+    require(kManifestFile);
+    for (std::int64_t rank = 0; rank < world; ++rank) require(rank_file_name(Rank{rank}));
+}
+
 // A plan that does not cover every element cannot be loaded; the first violation names parameter and reason.
 bool print_violations(const Plan& plan, const Answer& answer) {
     const std::vector<std::string> violations = coverage_violations(plan);
@@ -70,6 +83,7 @@ std::optional<fs::path> open_folder(const Options& options, const Plan& plan, co
     require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards");
     if (folder == nullptr) return std::nullopt;
     refuse_other_ranks(*options.out, plan.world());
+    require_replaceable(*options.out, plan.world());
     if (!options.dry_run) {
         const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
         folder->require_space(static_cast<std::uint64_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})));
@@ -157,9 +171,10 @@ int run_load(const Options& options, const Console& console) {
         Progress progress(console, "loading", bytes_planned);
         const auto rank_entry = [&](Rank rank) {
             ManifestRank entry = loader.load(rank, folder, progress);
-            if (other)
-                compare_ranks(entry, rank.idx() < other->ranks.size() ? &other->ranks[rank.idx()] : nullptr,
-                              comparison);
+            if (other) {
+                const auto found = std::ranges::find(other->ranks, rank.value(), &ManifestRank::rank);
+                compare_ranks(entry, found == other->ranks.end() ? nullptr : &*found, comparison);
+            }
             return entry;
         };
         const auto write = [&](std::ostream& stream) {
@@ -168,6 +183,7 @@ int run_load(const Options& options, const Console& console) {
         };
         hand_out_manifest(write, folder, !other, answer);
     }
+    if (other) compare_other_ranks(plan.world(), other->ranks, comparison);
     if (out) {
         out->commit();
         answer.text() << fmt::format("{}: world {}, {} parameters, {}\n", printable(options.out->string()),

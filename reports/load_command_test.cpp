@@ -118,6 +118,34 @@ TEST(LoadCommand, NamesRankAndParameterOfEveryDifference) {
     EXPECT_THAT(printed.out, HasSubstr("FAILED: 3 differences"));
 }
 
+TEST(LoadCommand, NamesARankThatOneManifestLacks) {
+    TemporaryFolder folder;
+    ASSERT_EQ(load({"--dry-run", "--out", folder / "out"}).code, 0);
+    const json good = json::parse(text_of(folder / "out/manifest.json"));
+    const auto difference = [&](const json& manifest) {
+        write_text(folder / "other.json", manifest.dump());
+        const Printed printed = load({"--against", folder / "other.json"});
+        EXPECT_EQ(printed.code, 1);
+        return printed.out;
+    };
+    json other = good;
+    other["ranks"].erase(1);
+    EXPECT_THAT(difference(other), HasSubstr("rank 1: not in the manifest"));
+    other = good;
+    other["ranks"].push_back(other["ranks"].back());
+    other["ranks"].back()["rank"] = other["ranks"].size() - 1;
+    EXPECT_THAT(difference(other), HasSubstr("rank 4: only in the manifest"));
+}
+
+TEST(LoadCommand, ReplacesNothingButFiles) {
+    TemporaryFolder folder;
+    std::filesystem::create_directories(std::filesystem::path{folder / "out"} / "rank_00002.safetensors");
+    const Printed refused = load({"--out", folder / "out"});
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_THAT(refused.err, HasSubstr("rank_00002.safetensors: must be a regular file"));
+    EXPECT_FALSE(std::filesystem::exists(std::filesystem::path{folder / "out"} / "rank_00000.safetensors"));
+}
+
 TEST(LoadCommand, RefusesAMalformedManifestByField) {
     TemporaryFolder folder;
     ASSERT_EQ(load({"--dry-run", "--out", folder / "out"}).code, 0);
@@ -132,8 +160,8 @@ TEST(LoadCommand, RefusesAMalformedManifestByField) {
     bad["ranks"][1]["params"][0]["xxh64"] = "short";
     EXPECT_THAT(refusal(bad), HasSubstr("ranks[1].params[0].xxh64=\\\"short\\\": must be 16 hex digits or null"));
     bad = good;
-    bad["world"] = 5;
-    EXPECT_THAT(refusal(bad), HasSubstr("world=5: must be the number of ranks, 4"));
+    bad["ranks"][1]["rank"] = 0;
+    EXPECT_THAT(refusal(bad), HasSubstr("ranks[1].rank=0: ranks must be in order"));
     bad = good;
     bad.erase("dims");
     EXPECT_THAT(refusal(bad), HasSubstr("dims: must be there"));

@@ -71,6 +71,12 @@ void compare_ranks(const ManifestRank& ours, const ManifestRank* theirs, Compari
     }
 }
 
+void compare_other_ranks(std::int64_t world, const std::vector<ManifestRank>& theirs, Comparison& comparison) {
+    for (const ManifestRank& rank : theirs) {
+        if (rank.rank >= world) comparison.differences.push_back({rank.rank, "", "only in the manifest", "", ""});
+    }
+}
+
 std::string to_string(const Difference& difference) {
     std::string text = difference.rank ? fmt::format("rank {}: ", *difference.rank) : "";
     if (!difference.param.empty()) text += printable(difference.param) + ": ";

@@ -28,6 +28,9 @@ void compare_heads(const ManifestHead& ours, const ManifestHead& theirs, Compari
 // `theirs` is null where the other manifest has no such rank.
 void compare_ranks(const ManifestRank& ours, const ManifestRank* theirs, Comparison& comparison);
 
+// Ranks of the other manifest that a world of `world` ranks does not have.
+void compare_other_ranks(std::int64_t world, const std::vector<ManifestRank>& theirs, Comparison& comparison);
+
 // "rank 3: layers.0.moe.experts.w1: xxh64: 0123..., not 4567..."
 [[nodiscard]] std::string to_string(const Difference& difference);
 

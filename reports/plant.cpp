@@ -27,7 +27,7 @@ props::Case case_of(const Plan& plan, const Batch& batch) {
 Planted plant(const std::string& id, const Model& model, const Plan& plan, const Batch& batch) {
     if (id.empty()) return {};
     const props::Case c = case_of(plan, batch);
-    for (const props::Mutant* mutant : props::mutants_named({id})) {
+    for (const props::Mutant* mutant : props::mutants_named({id}, "--plant")) {
         if (auto planted = mutant->plant({.c = c, .model = model, .plan = plan, .batch = batch}))
             return Planted{std::move(*planted)};
     }

@@ -88,6 +88,11 @@ std::shared_ptr<const ByteSource> map_file(const std::filesystem::path& file, st
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size == 0) return std::make_shared<OwnedBytes>(std::vector<std::byte>{}, std::move(name));  // mmap refuses 0
     void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, opened.fd, 0);
+    if (address == MAP_FAILED && errno == ENOMEM) {
+        throw EnvironmentError(fmt::format("{} cannot be mapped: {} bytes of address space are needed, fewer are left",
+                                           printable(file.string()), size),
+                               "raise the limit (ulimit -v)");
+    }
     if (address == MAP_FAILED) refuse_errno(file, errno);
     return std::make_shared<MappedFile>(std::span(static_cast<const std::byte*>(address), size), std::move(name));
 }

@@ -22,7 +22,8 @@ public:
 };
 
 // Maps a regular file read-only. Throws InputError when it is missing, no regular file (checked before opening, so a
-// FIFO or a device never blocks) or unreadable. `name` is the path as the user or the index spells it.
+// FIFO or a device never blocks) or unreadable; EnvironmentError when no address space is left for it. `name` is the
+// path as the user or the index spells it.
 [[nodiscard]] std::shared_ptr<const ByteSource> map_file(const std::filesystem::path& file, std::string name);
 [[nodiscard]] std::shared_ptr<const ByteSource> own_bytes(std::vector<std::byte> bytes, std::string name);
 

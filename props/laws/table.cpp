@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <new>
 
 #include "oracle/model/error.hpp"
 #include "props/laws/dispatch_laws.hpp"
@@ -73,6 +74,8 @@ std::vector<const Law*> laws_named(std::string_view name) {
 std::optional<Broken> try_law(const Law& law, Subject& subject) {
     try {
         if (auto message = law.fn(subject)) return Broken{std::string{law.name}, std::move(*message)};
+    } catch (const std::bad_alloc&) {
+        throw;  // says nothing of the case: the environment is short of memory
     } catch (const std::exception& error) {
         return Broken{std::string{kNoCrash}, error.what()};
     }

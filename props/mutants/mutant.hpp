@@ -20,6 +20,8 @@ struct Mutant {
 
 [[nodiscard]] std::span<const Mutant> mutants();
 // All for an empty list. An id names its variants as well. Throws InputError listing the ids when one names none.
-[[nodiscard]] std::vector<const Mutant*> mutants_named(const std::vector<std::string>& ids);
+// `option` is what the message calls them by.
+[[nodiscard]] std::vector<const Mutant*> mutants_named(const std::vector<std::string>& ids,
+                                                       std::string_view option = "--mutants");
 
 }  // namespace shardproof::props

@@ -30,7 +30,7 @@ constexpr std::array kMutants{
 
 std::span<const Mutant> mutants() { return kMutants; }
 
-std::vector<const Mutant*> mutants_named(const std::vector<std::string>& ids) {
+std::vector<const Mutant*> mutants_named(const std::vector<std::string>& ids, std::string_view option) {
     std::string known;
     for (const Mutant& mutant : kMutants) known += (known.empty() ? "" : ", ") + std::string{mutant.id};
     std::vector<bool> wanted(kMutants.size(), ids.empty());
@@ -40,7 +40,7 @@ std::vector<const Mutant*> mutants_named(const std::vector<std::string>& ids) {
             if (kMutants[i].id != id && kMutants[i].id.substr(0, kMutants[i].id.find('-')) != id) continue;
             wanted[i] = found = true;
         }
-        if (!found) throw InputError({"command line", "--mutants", id, "must be one of " + known});
+        if (!found) throw InputError({"command line", std::string{option}, id, "must be one of " + known});
     }
     std::vector<const Mutant*> chosen;
     for (std::size_t i = 0; i < kMutants.size(); ++i) {
