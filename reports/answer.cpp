@@ -42,6 +42,15 @@ void require_writable(const fs::path& file, const std::string& option) {
     }
 }
 
+void require_not_of_model(const fs::path& file, const std::string& option, const fs::path& model) {
+    std::error_code error;
+    const std::string name = file.filename().string();
+    const bool is_model_file =
+        (name == "config.json" || name.starts_with("model")) && fs::equivalent(folder_of(file), model, error);
+    if (!fs::exists(file, error) || !(is_model_file || fs::equivalent(file, model, error))) return;
+    throw InputError({file.string(), option, "", "must not replace a file of the model"});
+}
+
 void write_file(const fs::path& file, const std::string& option, const std::function<void(std::ostream&)>& write) {
     require_writable(file, option);
     const bool plain = is_plain(file);
@@ -64,9 +73,11 @@ void write_file(const fs::path& file, const std::string& option, const std::func
     }
 }
 
-Answer::Answer(std::string json_target, const Console& console)
+Answer::Answer(std::string json_target, const Console& console, const fs::path& model)
     : json_target_{std::move(json_target)}, console_{&console} {
-    if (!json_target_.empty() && json_target_ != "-") require_writable(json_target_, "--json");
+    if (json_target_.empty() || json_target_ == "-") return;
+    require_writable(json_target_, "--json");
+    if (!model.empty()) require_not_of_model(json_target_, "--json", model);
 }
 
 std::ostream& Answer::text() const { return json_target_ == "-" ? nowhere() : console_->out; }

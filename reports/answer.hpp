@@ -13,8 +13,8 @@ namespace shardproof::reports {
 class Answer {
 public:
     // `json_target` is --json's value: empty for none, "-" for standard output, which then carries nothing else. Throws
-    // InputError at once when the file could not be written later.
-    Answer(std::string json_target, const Console& console);
+    // InputError at once when the file could not be written later, or is of the `model` that the command reads.
+    Answer(std::string json_target, const Console& console, const std::filesystem::path& model = {});
 
     // For people; swallowed while standard output carries JSON.
     [[nodiscard]] std::ostream& text() const;
@@ -31,6 +31,10 @@ private:
 
 // Throws InputError naming `option` unless a file of this name can be made or replaced.
 void require_writable(const std::filesystem::path& file, const std::string& option);
+// Throws InputError where writing `file` would replace what a command reads: the file `model` itself, or config.json or
+// model* in that folder.
+void require_not_of_model(const std::filesystem::path& file, const std::string& option,
+                          const std::filesystem::path& model);
 // Writes to a temporary name beside `file`, then renames. Devices and pipes are written directly. Throws
 // EnvironmentError when the disk is full, InputError when the folder cannot be written.
 void write_file(const std::filesystem::path& file, const std::string& option,

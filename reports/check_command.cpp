@@ -60,7 +60,7 @@ CheckReport checked(const Model& model, const Plan& plan, const Batch& batch, Ch
 }
 
 int run_check(const Options& options, const Console& console) {
-    const Answer answer(options.json, console);
+    const Answer answer(options.json, console, options.model);
     static_cast<void>(backend_of(options.backend, false));
     const Arithmetic arithmetic = arithmetic_of(options.dtype);
     const Layout layout = layout_of(options.layout);

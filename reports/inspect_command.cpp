@@ -145,7 +145,7 @@ void print(const Inspected& inspected, std::ostream& out) {
 }
 
 int run_inspect(const Options& options, const Console& console) {
-    const Answer answer(options.json, console);
+    const Answer answer(options.json, console, options.path);
     const Inspected inspected = inspect(options.path);
     for (const std::string& note : inspected.checkpoint.notes()) console.err << "note: " << note << '\n';
     print(inspected, answer.text());

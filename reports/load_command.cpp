@@ -149,7 +149,7 @@ int run_load(const Options& options, const Console& console) {
     if (!options.out && !options.against && !options.dry_run) {
         throw InputError({"command line", "--out", "", "must be given: a folder to write, or --against, or --dry-run"});
     }
-    const Answer answer(options.json, console);
+    const Answer answer(options.json, console, options.model);
     const Layout layout = layout_of(options.layout);
     const PlannedModel model =
         open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);

@@ -59,7 +59,7 @@ void refuse_params_of_stages(const Options& options, PlannedModel& model, const 
 }
 
 int run_plan(const Options& options, const Console& console) {
-    const Answer answer(options.json, console);
+    const Answer answer(options.json, console, options.model);
     const Layout layout = layout_of(options.layout);
     PlannedModel model = open_planned_model(options.model, Tensors::optional, {});
     refuse_params_of_stages(options, model, layout);

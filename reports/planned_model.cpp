@@ -11,13 +11,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A link that leads nowhere is there too: open_model then says what is wrong with it.
+// A link that leads nowhere is there too, and so are shards without an index: open_model then says what is wrong.
 bool has_tensors(const fs::path& directory) {
-    const auto is_there = [&](const char* name) {
-        std::error_code error;
-        return fs::exists(fs::symlink_status(directory / name, error));
-    };
-    return is_there("model.safetensors") || is_there("model.safetensors.index.json");
+    std::error_code error;
+    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (name == "model.safetensors.index.json") return true;
+        if (name.starts_with("model") && name.ends_with(".safetensors")) return true;
+    }
+    return false;
 }
 
 DType dtype_of_config(const ModelConfig& config, const fs::path& directory) {

@@ -70,12 +70,15 @@ Tensor run_sim(const Plan& plan, const Model& model, const Batch& batch, const I
 }
 
 int run_run(const Options& options, const Console& console) {
-    const Answer answer(options.json, console);
+    const Answer answer(options.json, console, options.model);
     const Backend backend = backend_of(options.backend, true);
     const Arithmetic arithmetic = arithmetic_of(options.dtype);
     const Layout layout = layout_of(options.layout);
     if (backend == Backend::sim) sim::require_runnable(layout.dims);
     require_writable(options.out, "--out");
+    require_not_of_model(options.out, "--out", options.model);
+    if (options.out == std::filesystem::path{options.json})
+        throw InputError({"command line", "--json", printable(options.json), "must not be the file that --out names"});
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);

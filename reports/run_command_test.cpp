@@ -127,6 +127,24 @@ TEST(RunCommand, TakesBatchesThatDivideNothing) {
     }
 }
 
+TEST(RunCommand, ReplacesNoFileOfTheModel) {
+    TemporaryFolder folder;
+    const std::string model = folder / "model";
+    std::filesystem::copy(kGoldens + "plain", model);
+    const auto run = [&](const std::string& out, const std::string& answer) {
+        return run_command_line({"run", model, "--backend", "oracle", "--input-ids", model + "/golden.safetensors",
+                                 "--out", out, "--json", answer});
+    };
+    const Printed weights = run(model + "/model.safetensors", "-");
+    EXPECT_EQ(weights.code, 2);
+    EXPECT_THAT(weights.err, HasSubstr("must not replace a file of the model"));
+    const Printed config = run(folder / "logits", model + "/config.json");
+    EXPECT_EQ(config.code, 2);
+    EXPECT_THAT(config.err, HasSubstr("must not replace a file of the model"));
+    EXPECT_EQ(run(folder / "logits", folder / "logits").code, 2);
+    EXPECT_EQ(run(model + "/logits", "-").code, 0);
+}
+
 TEST(RunCommand, CutsToTheFirstLayers) {
     TemporaryFolder folder;
     const auto run_layers = [&](const std::string& layers) {
