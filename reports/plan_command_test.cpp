@@ -80,11 +80,13 @@ TEST(PlanCommand, BytesPerRankAreThoseOfTheShards) {
 }
 
 TEST(PlanCommand, RestrictsToARankAndLeavesOutShards) {
-    for (const json& param : plan({"--rank", "3"})["params"]) {
+    const json of_rank = plan({"--rank", "3"});
+    for (const json& param : of_rank["params"]) {
         ASSERT_EQ(param["shards"].size(), 1U);
         EXPECT_EQ(param["shards"][0]["rank"], 3);
     }
-    for (const json& param : plan({"--summary"})["params"]) EXPECT_FALSE(param.contains("shards"));
+    const json summary = plan({"--summary"});
+    for (const json& param : summary["params"]) EXPECT_FALSE(param.contains("shards"));
     EXPECT_THAT(run_command_line({"plan", kDemo, "--rank", "1"}).err,
                 HasSubstr("--rank=1: must be a rank of the world"));
     EXPECT_THAT(run_command_line({"plan", kDemo, "--params", "x*"}).err,
