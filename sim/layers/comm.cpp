@@ -35,14 +35,6 @@ std::int64_t sum_of(const std::vector<std::int64_t>& counts) {
     return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
 }
 
-const HeldParam& held_of(const RankState& state, const RunContext& run, Role role) {
-    for (const HeldParam& held : state.held) {
-        if (run.plan->params[held.param_idx].parameter.role == role) return held;
-    }
-    SP_ASSERT(!"the stage holds no parameter of this role");
-    return state.held.front();
-}
-
 // The pieces of all members lie one after another in `pieces`; piece m has `extents[m]` indices of dim `dim`. Joins
 // them along that dim.
 std::vector<std::byte> join_along(const std::vector<std::byte>& pieces, const Shape& local, std::size_t dim,
@@ -141,6 +133,14 @@ Task<std::vector<std::int64_t>> all_to_all_counts(RankContext& rank, const Group
     call.what = what;
     co_await rank.post(call);
     co_return arrived;
+}
+
+const HeldParam& held_of(const RankState& state, const RunContext& run, Role role) {
+    for (const HeldParam& held : state.held) {
+        if (run.plan->params[held.param_idx].parameter.role == role) return held;
+    }
+    SP_ASSERT(!"the stage holds no parameter of this role");
+    return state.held.front();
 }
 
 Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContext& run, Role role) {

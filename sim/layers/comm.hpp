@@ -31,6 +31,9 @@ Task<std::vector<std::int64_t>> all_to_all_counts(RankContext& rank, const Group
                                                   const std::vector<std::int64_t>& counts_to,
                                                   const std::vector<std::int64_t>& counts_from, std::string_view what);
 
+// What this rank holds of that role in the current stage (SP_ASSERT: it holds one).
+[[nodiscard]] const HeldParam& held_of(const RankState& state, const RunContext& run, Role role);
+
 // This rank's parameter of that role in the current stage, its fsdp (or efsdp) shards gathered, widened to f32 (and in
 // bf16 arithmetic rounded to bf16).
 Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContext& run, Role role);

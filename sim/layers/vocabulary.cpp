@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "oracle/model/error.hpp"
 #include "sim/plan/shard.hpp"
 
 namespace shardproof::sim {
@@ -31,14 +30,6 @@ std::int64_t local_row(const IndexRuns& runs, std::int64_t id) {
 
 Role head_role(const RunContext& run) { return run.config().tie_embeddings ? Role::tok_embeddings : Role::lm_head; }
 
-std::size_t param_idx_of(const RankState& state, const RunContext& run, Role role) {
-    for (const HeldParam& held : state.held) {
-        if (run.plan->params[held.param_idx].parameter.role == role) return held.param_idx;
-    }
-    SP_ASSERT(!"the stage holds no parameter of this role");
-    return 0;
-}
-
 // Pieces [n, columns of member] one after another -> [n, V].
 Rows join_columns(const Rows& pieces, std::int64_t num_rows, const std::vector<IndexRuns>& columns_of,
                   std::int64_t num_columns) {
@@ -60,7 +51,7 @@ Rows join_columns(const Rows& pieces, std::int64_t num_rows, const std::vector<I
 Task<void> embedding_block(RankContext& rank, RankState& state, const RunContext& run,
                            const std::vector<std::int64_t>& ids) {
     const Weight table = co_await gathered(rank, state, run, Role::tok_embeddings);
-    const IndexRuns held = vocabulary_runs(run, param_idx_of(state, run, Role::tok_embeddings), rank.rank());
+    const IndexRuns held = vocabulary_runs(run, held_of(state, run, Role::tok_embeddings).param_idx, rank.rank());
     const std::int64_t hidden = run.config().hidden_size;
     Rows found = make_rows(static_cast<std::int64_t>(ids.size()), hidden);
     for (std::size_t t = 0; t < ids.size(); ++t) {
@@ -90,7 +81,7 @@ Task<Rows> head_block(RankContext& rank, RankState& state, const RunContext& run
     Rows mine = linear(x, head, run.arithmetic);
     if (state.tp.size() == 1) co_return mine;
 
-    const std::size_t param_idx = param_idx_of(state, run, head_role(run));
+    const std::size_t param_idx = held_of(state, run, head_role(run)).param_idx;
     std::vector<IndexRuns> columns_of;
     std::vector<std::int64_t> counts;
     for (const Rank member : state.tp.ranks()) {
