@@ -17,8 +17,6 @@ std::int64_t sum_of(std::span<const std::int64_t> counts) {
     return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
 }
 
-bool is_point_to_point(CollectiveKind kind) { return kind == CollectiveKind::send || kind == CollectiveKind::receive; }
-
 std::string ranks_text(const std::vector<Rank>& ranks) {
     std::string text = "[";
     for (std::size_t i = 0; i < ranks.size(); ++i) {
@@ -145,6 +143,8 @@ std::string_view name_of(CollectiveKind kind) {
                                                     "broadcast",  "barrier",        "send",       "receive"};
     return names.at(static_cast<std::size_t>(kind));
 }
+
+bool is_point_to_point(CollectiveKind kind) { return kind == CollectiveKind::send || kind == CollectiveKind::receive; }
 
 Group::Group(std::string_view name, std::vector<Rank> ranks, Rank me) : name_{name}, ranks_{std::move(ranks)} {
     const auto found = std::ranges::find(ranks_, me);

@@ -25,6 +25,7 @@ enum class CollectiveKind : std::uint8_t {
     receive,         // point to point, from `peer`
 };
 [[nodiscard]] std::string_view name_of(CollectiveKind kind);
+[[nodiscard]] bool is_point_to_point(CollectiveKind kind);  // send or receive
 
 // The ranks of one mesh axis group, in coordinate order, as the calling rank sees them.
 class Group {

@@ -11,10 +11,6 @@ namespace shardproof::sim {
 
 namespace {
 
-bool is_point_to_point(const CollectiveCall& call) {
-    return call.kind == CollectiveKind::send || call.kind == CollectiveKind::receive;
-}
-
 std::string ranks_text(const std::vector<Rank>& ranks) {
     std::string text;
     for (std::size_t i = 0; i < std::min<std::size_t>(ranks.size(), 8); ++i)
@@ -69,7 +65,7 @@ void World::arrive(Rank rank, const CollectiveCall& call, std::coroutine_handle<
     RankState& state = ranks_[rank.idx()];
     state.program = program;
     state.pending = &call;
-    if (is_point_to_point(call)) {
+    if (is_point_to_point(call.kind)) {
         try_point_to_point(rank);
     } else {
         try_group(rank);
@@ -79,7 +75,8 @@ void World::arrive(Rank rank, const CollectiveCall& call, std::coroutine_handle<
 void World::try_point_to_point(Rank rank) {
     const CollectiveCall& mine = *ranks_[rank.idx()].pending;
     const CollectiveCall* theirs = ranks_[mine.peer.idx()].pending;
-    if (theirs == nullptr || !is_point_to_point(*theirs) || theirs->peer != rank || theirs->kind == mine.kind) return;
+    if (theirs == nullptr || !is_point_to_point(theirs->kind) || theirs->peer != rank || theirs->kind == mine.kind)
+        return;
     const std::array<const CollectiveCall*, 2> calls{&mine, theirs};
     const std::array<Rank, 2> members{rank, mine.peer};
     complete(calls, members);
@@ -90,7 +87,7 @@ void World::try_group(Rank rank) {
     calls_.clear();
     for (const Rank member : group.ranks()) {
         const CollectiveCall* call = ranks_[member.idx()].pending;
-        if (call == nullptr || is_point_to_point(*call) || call->group->key() != group.key() ||
+        if (call == nullptr || is_point_to_point(call->kind) || call->group->key() != group.key() ||
             call->group->ranks() != group.ranks())
             return;
         calls_.push_back(call);
@@ -131,13 +128,13 @@ Stall World::deadlock() const {
         const CollectiveCall* call = ranks_[r].pending;
         if (call == nullptr) continue;
         Stall::Wait wait{.rank = Rank{static_cast<std::int64_t>(r)}, .call = to_string(*call), .absent = {}};
-        if (is_point_to_point(*call)) {
+        if (is_point_to_point(call->kind)) {
             wait.absent.push_back(call->peer);
         } else {
             for (const Rank member : call->group->ranks()) {
                 const CollectiveCall* other = ranks_[member.idx()].pending;
-                const bool came =
-                    other != nullptr && !is_point_to_point(*other) && other->group->ranks() == call->group->ranks();
+                const bool came = other != nullptr && !is_point_to_point(other->kind) &&
+                                  other->group->ranks() == call->group->ranks();
                 if (!came) wait.absent.push_back(member);
             }
         }
