@@ -20,10 +20,10 @@ ModelConfig large_config() {
     config.vocab_size = 151936;
     config.dense_intermediate_size = 12288;
     config.moe_intermediate_size = 1536;
-    config.attention.num_heads = 64;
-    config.attention.num_kv_heads = 4;
-    config.attention.head_dim = 128;
-    config.attention.qk_norm = true;
+    config.grouped_query().num_heads = 64;
+    config.grouped_query().num_kv_heads = 4;
+    config.grouped_query().head_dim = 128;
+    config.grouped_query().qk_norm = true;
     config.router.num_experts = 128;
     config.router.top_k = 8;
     config.router.norm_topk = true;

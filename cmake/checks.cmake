@@ -19,3 +19,6 @@ shardproof_script_test(include_direction ${checks}/include_direction.sh ${PROJEC
 shardproof_script_test(include_direction.sees_planted_includes ${checks}/include_direction_test.sh)
 shardproof_script_test(format ${checks}/format_check.sh)
 shardproof_script_test(tracked_files ${checks}/tracked_files.sh)
+get_target_property(eigen Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+shardproof_script_test(new_attention_is_refused ${checks}/new_attention.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}
+  ${eigen})

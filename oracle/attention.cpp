@@ -46,7 +46,7 @@ Matrix rotate(Matrix heads, std::span<const std::int64_t> position, const RopeTa
     return heads;
 }
 
-Matrix causal_attention(const AttentionSpec& spec, const TokenLayout& tokens, const Matrix& q, const Matrix& k,
+Matrix causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Matrix& q, const Matrix& k,
                         const Matrix& v) {
     const Index width = spec.head_dim;
     const Index group = spec.num_heads / spec.num_kv_heads;
@@ -74,19 +74,28 @@ Matrix causal_attention(const AttentionSpec& spec, const TokenLayout& tokens, co
     return out;
 }
 
-Matrix attention(const ModelConfig& config, const AttentionWeights& weights, const RopeTable& rope,
-                 const TokenLayout& tokens, const Matrix& x) {
-    const AttentionSpec& spec = config.attention;
+namespace {
+
+Matrix attend(const GroupedQueryAttention& spec, double eps, const AttentionWeights& weights, const RopeTable& rope,
+              const TokenLayout& tokens, const Matrix& x) {
     Matrix q = linear(x, weights.wq);
     Matrix k = linear(x, weights.wk);
     const Matrix v = linear(x, weights.wv);
     if (spec.qk_norm) {
-        q = rms_norm(std::move(q), widen(weights.q_norm), config.rms_norm_eps);
-        k = rms_norm(std::move(k), widen(weights.k_norm), config.rms_norm_eps);
+        q = rms_norm(std::move(q), widen(weights.q_norm), eps);
+        k = rms_norm(std::move(k), widen(weights.k_norm), eps);
     }
     q = rotate(std::move(q), tokens.position, rope);
     k = rotate(std::move(k), tokens.position, rope);
     return linear(causal_attention(spec, tokens, q, k, v), weights.wo);
+}
+
+}  // namespace
+
+Matrix attention(const ModelConfig& config, const AttentionWeights& weights, const RopeTable& rope,
+                 const TokenLayout& tokens, const Matrix& x) {
+    return std::visit([&](const auto& spec) { return attend(spec, config.rms_norm_eps, weights, rope, tokens, x); },
+                      config.attention);
 }
 
 }  // namespace shardproof::oracle

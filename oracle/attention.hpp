@@ -27,7 +27,7 @@ struct TokenLayout {
 
 // softmax(q kᵀ / sqrt(head_dim)) v within each sequence, no token seeing a later one. q is [N, heads*head_dim], k and v
 // [N, kv_heads*head_dim]; heads h*g .. h*g+g-1 share kv head h, g = heads / kv_heads.
-[[nodiscard]] Matrix causal_attention(const AttentionSpec& spec, const TokenLayout& tokens, const Matrix& q,
+[[nodiscard]] Matrix causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Matrix& q,
                                       const Matrix& k, const Matrix& v);
 
 // The whole block on normed x [N,D]: projections, q/k norm, rotation, attention, output projection.

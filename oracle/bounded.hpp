@@ -63,7 +63,7 @@ struct LinearNotes {
 [[nodiscard]] Bounded rotate(const Bounded& heads, std::span<const std::int64_t> position, const RopeTable& rope,
                              const Roundoff& roundoff);
 // As oracle::causal_attention.
-[[nodiscard]] Bounded causal_attention(const AttentionSpec& spec, const TokenLayout& tokens, const Bounded& q,
+[[nodiscard]] Bounded causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Bounded& q,
                                        const Bounded& k, const Bounded& v, const Roundoff& roundoff);
 // silu(gate) * up.
 [[nodiscard]] Bounded silu_times(const Bounded& gate, const Bounded& up, const Roundoff& roundoff);

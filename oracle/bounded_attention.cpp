@@ -104,8 +104,8 @@ void Row::attend(Index row, Index head, Index kv_head, Index first_key, Bounded&
 
 }  // namespace
 
-Bounded causal_attention(const AttentionSpec& spec, const TokenLayout& tokens, const Bounded& q, const Bounded& k,
-                         const Bounded& v, const Roundoff& roundoff) {
+Bounded causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Bounded& q,
+                         const Bounded& k, const Bounded& v, const Roundoff& roundoff) {
     Bounded out{Matrix::Zero(q.value.rows(), q.value.cols()), Matrix::Zero(q.value.rows(), q.value.cols())};
     Row work{q, k, v, spec.head_dim, roundoff};
     const Index group = spec.num_heads / spec.num_kv_heads;

@@ -105,7 +105,7 @@ TEST(Bounded, LinearRotationAndSiluCoverTheirOperandsErrors) {
 
 TEST(Bounded, AttentionCoversItsOperandsErrors) {
     Random random{3};
-    const AttentionSpec spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 4, .qk_norm = false, .rope = {}};
+    const GroupedQueryAttention spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 4, .qk_norm = false, .rope = {}};
     Batch batch;
     batch.sequences = {Sequence{{0, 0, 0, 0}, 0}, Sequence{{0, 0}, 0}};
     const TokenLayout tokens = token_layout(batch);

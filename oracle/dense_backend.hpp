@@ -174,13 +174,13 @@ private:
 };
 
 inline DenseBackend::Vec DenseBackend::rotated(const Vec& x, std::int64_t position) const {
-    const std::int64_t head_dim = model_.config.attention.head_dim;
+    const std::int64_t head_dim = model_.config.grouped_query().head_dim;
     std::int64_t longest = 0;
     for (const Sequence& sequence : batch_.sequences) {
         longest = std::max(longest, static_cast<std::int64_t>(sequence.ids.size()));
     }
     // The one thing borrowed from the oracle: goldens judge it, and here only roundings are at stake.
-    const auto [inverse, factor] = rope_frequencies(model_.config.attention.rope, head_dim, longest);
+    const auto [inverse, factor] = rope_frequencies(model_.config.grouped_query().rope, head_dim, longest);
     Vec y(x.size());
     const auto half = static_cast<std::size_t>(head_dim / 2);
     for (std::size_t head = 0; head < x.size(); head += 2 * half) {
@@ -197,7 +197,7 @@ inline DenseBackend::Vec DenseBackend::rotated(const Vec& x, std::int64_t positi
 
 inline DenseBackend::Mat DenseBackend::attention(std::int64_t layer, const Mat& x) const {
     const std::string p = layer_prefix(layer);
-    const AttentionSpec& spec = model_.config.attention;
+    const GroupedQueryAttention& spec = model_.config.grouped_query();
     const auto width = static_cast<std::size_t>(spec.head_dim);
     const auto group = static_cast<std::size_t>(spec.num_heads / spec.num_kv_heads);
     const float scale = 1.0F / std::sqrt(static_cast<float>(width));

@@ -91,24 +91,24 @@ TEST_P(GoldenLogits, SeeEverySwitch) {
          }},
         {"theta",
          [](ModelConfig& c) {
-             c.attention.rope.theta *= 1.01;
+             c.grouped_query().rope.theta *= 1.01;
              return true;
          }},
         {"rope scaling",
          [](ModelConfig& c) {
-             const bool scaled = c.attention.rope.scaling != RopeScaling::none;
-             c.attention.rope.scaling = RopeScaling::none;
+             const bool scaled = c.grouped_query().rope.scaling != RopeScaling::none;
+             c.grouped_query().rope.scaling = RopeScaling::none;
              return scaled;
          }},
         {"rope factor",
          [](ModelConfig& c) {
-             c.attention.rope.factor *= 1.5;
-             return c.attention.rope.scaling != RopeScaling::none;
+             c.grouped_query().rope.factor *= 1.5;
+             return c.grouped_query().rope.scaling != RopeScaling::none;
          }},
         {"yarn attention factor",
          [](ModelConfig& c) {
-             c.attention.rope.attention_factor = c.attention.rope.attention_factor.value_or(1.0) * 1.3;
-             return c.attention.rope.scaling == RopeScaling::yarn;
+             c.grouped_query().rope.attention_factor = c.grouped_query().rope.attention_factor.value_or(1.0) * 1.3;
+             return c.grouped_query().rope.scaling == RopeScaling::yarn;
          }},
         {"rms_norm_eps",
          [](ModelConfig& c) {
@@ -117,8 +117,8 @@ TEST_P(GoldenLogits, SeeEverySwitch) {
          }},
         {"qk_norm",
          [](ModelConfig& c) {
-             const bool had = c.attention.qk_norm;
-             c.attention.qk_norm = false;
+             const bool had = c.grouped_query().qk_norm;
+             c.grouped_query().qk_norm = false;
              return had;
          }},
         {"tied head",

@@ -44,7 +44,7 @@ struct Judge::Impl {
           arithmetic{in},
           roundoff{in},
           tokens{token_layout(batch)},
-          rope{rope_table(config.attention.rope, config.attention.head_dim, tokens.longest)} {}
+          rope{rope_table(config.grouped_query().rope, config.grouped_query().head_dim, tokens.longest)} {}
 
     void judge_embeddings(Records& records, Finding& finding);
     void judge_layer(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict);
@@ -53,6 +53,9 @@ struct Judge::Impl {
     // The stage's input, checked against the output of the stage before; empty when a check failed.
     std::optional<Matrix> take_input(std::int64_t stage, const Records& records, Finding& finding) const;
     void keep_output(std::int64_t stage, const Records& records);
+    // The block's output on normed x [N,D], with its bounds.
+    [[nodiscard]] Bounded attend(const GroupedQueryAttention& spec, const AttentionWeights& own,
+                                 const Bounded& x) const;
     void judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const;
     void judge_feed_forward(std::int64_t layer, const Matrix& hidden, Finding& finding) const;
     void judge_moe(std::int64_t layer, const Matrix& hidden, const Records& records, Finding& finding,
@@ -155,20 +158,24 @@ void Judge::Impl::judge_layer(std::int64_t layer, Records& records, Finding& fin
     }
 }
 
-void Judge::Impl::judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const {
-    const AttentionWeights own = weights.attention(layer);
-    const Bounded x = normed(input, own.norm);
+Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, const AttentionWeights& own, const Bounded& x) const {
     Bounded q = linear(x, own.wq, roundoff);
     Bounded k = linear(x, own.wk, roundoff);
     const Bounded v = linear(x, own.wv, roundoff);
-    if (config.attention.qk_norm) {
+    if (spec.qk_norm) {
         q = rms_norm(q, own.q_norm, config.rms_norm_eps, roundoff);
         k = rms_norm(k, own.k_norm, config.rms_norm_eps, roundoff);
     }
     q = rotate(q, tokens.position, rope, roundoff);
     k = rotate(k, tokens.position, rope, roundoff);
-    const Bounded heads = causal_attention(config.attention, tokens, q, k, v, roundoff);
-    const Bounded out = linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
+    const Bounded heads = causal_attention(spec, tokens, q, k, v, roundoff);
+    return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
+}
+
+void Judge::Impl::judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const {
+    const AttentionWeights own = weights.attention(layer);
+    const Bounded x = normed(input, own.norm);
+    const Bounded out = std::visit([&](const auto& spec) { return attend(spec, own, x); }, config.attention);
     finding.compare(Field::hidden, add(input, out, roundoff), "output differs");
     finding.settle();
 }

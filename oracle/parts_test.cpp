@@ -111,7 +111,7 @@ TEST(Norm, DividesEachRunByItsRootMeanSquare) {
 }
 
 TEST(Attention, OfEqualScoresIsTheMeanOfWhatIsSeen) {
-    const AttentionSpec spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 2, .qk_norm = false, .rope = {}};
+    const GroupedQueryAttention spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 2, .qk_norm = false, .rope = {}};
     Batch batch;
     batch.sequences = {Sequence{{0, 0}, 0}, Sequence{}, Sequence{{0, 0, 0}, 0}};
     const TokenLayout tokens = token_layout(batch);
@@ -127,7 +127,7 @@ TEST(Attention, OfEqualScoresIsTheMeanOfWhatIsSeen) {
 }
 
 TEST(Attention, ScoresByScaledProductsOfItsOwnKvHead) {
-    const AttentionSpec spec{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4, .qk_norm = false, .rope = {}};
+    const GroupedQueryAttention spec{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4, .qk_norm = false, .rope = {}};
     Batch batch;
     batch.sequences = {Sequence{{0, 0, 0}, 0}};
     Random random{1};

@@ -54,7 +54,7 @@ inline Checkpoint random_checkpoint(const ModelConfig& config, const TinyWeights
         return add(name, {out, in}, 0.0, size / std::sqrt(static_cast<double>(in)));
     };
     const std::int64_t d = config.hidden_size;
-    const AttentionSpec& a = config.attention;
+    const GroupedQueryAttention& a = config.grouped_query();
     add("model.embed_tokens.weight", {config.vocab_size, d}, 0.0, 1.0);
     for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
         const std::string p = "model.layers." + std::to_string(layer) + ".";
@@ -102,9 +102,10 @@ inline ModelConfig tiny_config() {
     config.vocab_size = 33;
     config.dense_intermediate_size = 20;
     config.moe_intermediate_size = 12;
-    config.attention = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 6, .qk_norm = true, .rope = {}};
-    config.attention.rope.max_position_embeddings = 64;
-    config.attention.rope.original_max_position_embeddings = 32;
+    config.attention =
+        GroupedQueryAttention{.num_heads = 4, .num_kv_heads = 2, .head_dim = 6, .qk_norm = true, .rope = {}};
+    config.grouped_query().rope.max_position_embeddings = 64;
+    config.grouped_query().rope.original_max_position_embeddings = 32;
     config.router = {.num_experts = 8, .top_k = 2, .norm_topk = true};
     config.mlp = {MlpKind::moe};
     return config;
@@ -119,11 +120,11 @@ inline ModelConfig random_config(Random& random) {
     config.moe_intermediate_size = between(random, 1, 20);
     config.rms_norm_eps = between(random, 0, 1) == 0 ? 1e-6 : 1e-5;
     config.tie_embeddings = between(random, 0, 2) == 0;
-    config.attention.num_kv_heads = between(random, 1, 3);
-    config.attention.num_heads = config.attention.num_kv_heads * between(random, 1, 3);
-    config.attention.head_dim = 2 * between(random, 2, 5);
-    config.attention.qk_norm = between(random, 0, 3) != 0;
-    RopeSpec& rope = config.attention.rope;
+    config.grouped_query().num_kv_heads = between(random, 1, 3);
+    config.grouped_query().num_heads = config.grouped_query().num_kv_heads * between(random, 1, 3);
+    config.grouped_query().head_dim = 2 * between(random, 2, 5);
+    config.grouped_query().qk_norm = between(random, 0, 3) != 0;
+    RopeSpec& rope = config.grouped_query().rope;
     rope.scaling = static_cast<RopeScaling>(between(random, 0, 4));
     rope.factor = rope.scaling == RopeScaling::none ? 1.0 : 1.0 + 0.5 * static_cast<double>(between(random, 1, 6));
     rope.max_position_embeddings = between(random, 4, 64);

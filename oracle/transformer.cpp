@@ -43,7 +43,7 @@ Logits forward(const ModelConfig& config, const Checkpoint& checkpoint, const Ba
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
     const Weights weights{config, checkpoint};
     const TokenLayout tokens = token_layout(batch);
-    const RopeTable rope = rope_table(config.attention.rope, config.attention.head_dim, tokens.longest);
+    const RopeTable rope = rope_table(config.grouped_query().rope, config.grouped_query().head_dim, tokens.longest);
     const std::int64_t stages = config.num_layers + 2;
     const auto tell = [&](std::int64_t done) {
         if (progress) progress(done, stages);

@@ -68,7 +68,7 @@ std::string in_expert(std::int64_t layer, std::int64_t expert, std::string_view 
 }
 
 bool applies(const ModelConfig& config, std::int64_t layer, const NameRow& row) {
-    if (row.tensor == kQNorm || row.tensor == kKNorm) return config.attention.qk_norm;
+    if (row.tensor == kQNorm || row.tensor == kKNorm) return config.grouped_query().qk_norm;
     if (row.in == In::every_layer) return true;
     return config.is_moe(layer) == (row.in != In::dense_layer);
 }
@@ -91,7 +91,7 @@ TensorView Weights::head() const {
 }
 
 AttentionWeights Weights::attention(std::int64_t layer) const {
-    const AttentionSpec& spec = config_->attention;
+    const GroupedQueryAttention& spec = config_->grouped_query();
     const std::int64_t d = config_->hidden_size;
     const std::int64_t q = spec.num_heads * spec.head_dim;
     const std::int64_t kv = spec.num_kv_heads * spec.head_dim;

@@ -17,8 +17,8 @@ struct AttentionWeights {
     TensorView wk;      // [kv_heads*head_dim, D]
     TensorView wv;      // [kv_heads*head_dim, D]
     TensorView wo;      // [D, heads*head_dim]
-    TensorView q_norm;  // [head_dim], only with AttentionSpec::qk_norm
-    TensorView k_norm;  // [head_dim], only with AttentionSpec::qk_norm
+    TensorView q_norm;  // [head_dim], only with GroupedQueryAttention::qk_norm
+    TensorView k_norm;  // [head_dim], only with GroupedQueryAttention::qk_norm
 };
 struct MlpWeights {
     TensorView gate;  // [F, D]

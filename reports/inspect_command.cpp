@@ -108,7 +108,7 @@ void print_config(const ModelConfig& config, std::ostream& out) {
     for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
         if (config.is_moe(layer)) moe_layers.push_back(layer);
     }
-    const AttentionSpec& attention = config.attention;
+    const GroupedQueryAttention& attention = config.grouped_query();
     out << fmt::format("family {}: {} layers, hidden {}, vocabulary {}{}\n", config.family, config.num_layers,
                        config.hidden_size, config.vocab_size, config.tie_embeddings ? " (head tied)" : "");
     out << fmt::format("attention: {} heads, {} kv heads, head dim {}\n", attention.num_heads, attention.num_kv_heads,

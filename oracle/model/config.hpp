@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "oracle/model/tensor.hpp"
@@ -45,15 +46,18 @@ struct RopeSpec {
     bool operator==(const RopeSpec&) const = default;
 };
 
-// Grouped-query attention; other attentions become other members of a variant beside it.
-struct AttentionSpec {
+// Multi-head attention whose query heads share key and value heads.
+struct GroupedQueryAttention {
     std::int64_t num_heads = 0;
     std::int64_t num_kv_heads = 0;  // divides num_heads
     std::int64_t head_dim = 0;      // even
     bool qk_norm = false;           // RMSNorm over head_dim, before RoPE
     RopeSpec rope;
-    bool operator==(const AttentionSpec&) const = default;
+    bool operator==(const GroupedQueryAttention&) const = default;
 };
+// One alternative an attention. Where the maths differs it is visited, so an attention without maths of its own in the
+// oracle, the judge, the virtual ranks or the rule sets does not compile.
+using AttentionSpec = std::variant<GroupedQueryAttention>;
 
 enum class MlpKind : std::uint8_t { dense, moe };
 
@@ -73,6 +77,11 @@ struct ModelConfig {
 
     bool operator==(const ModelConfig&) const = default;
     [[nodiscard]] bool is_moe(std::int64_t layer) const { return mlp[static_cast<std::size_t>(layer)] == MlpKind::moe; }
+    // The attention of a family that has this kind; throws std::bad_variant_access for another.
+    [[nodiscard]] const GroupedQueryAttention& grouped_query() const {
+        return std::get<GroupedQueryAttention>(attention);
+    }
+    [[nodiscard]] GroupedQueryAttention& grouped_query() { return std::get<GroupedQueryAttention>(attention); }
 };
 
 // Reads and validates a config.json (published spelling or transformers 5's). `file` names it in errors.

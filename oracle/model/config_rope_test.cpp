@@ -11,7 +11,9 @@ namespace {
 using nlohmann::json;
 
 TEST(Rope, EveryPublishedTypeIsRead) {
-    const auto rope = [](const json& scaling) { return parse_altered({{"rope_scaling", scaling}}).attention.rope; };
+    const auto rope = [](const json& scaling) {
+        return parse_altered({{"rope_scaling", scaling}}).grouped_query().rope;
+    };
     const RopeSpec none{.theta = 1e6, .max_position_embeddings = 40960};
     RopeSpec want = none;
     EXPECT_EQ(rope({{"rope_type", "default"}}), want);
@@ -42,7 +44,7 @@ TEST(Rope, EveryPublishedTypeIsRead) {
 TEST(Rope, YarnsOptionalWordsAreReadAndNullOrZeroMeansNotGiven) {
     const auto rope = [](json words) {
         words["rope_type"] = "yarn";
-        return parse_altered({{"rope_scaling", words}}).attention.rope;
+        return parse_altered({{"rope_scaling", words}}).grouped_query().rope;
     };
     const RopeSpec full = rope({{"factor", 8.0},
                                 {"original_max_position_embeddings", 512},

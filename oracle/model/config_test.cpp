@@ -27,21 +27,21 @@ TEST(PublishedConfigs, AreReadAsPublished) {
     EXPECT_EQ(small.moe_intermediate_size, 768);
     EXPECT_EQ(small.rms_norm_eps, 1e-6);
     EXPECT_FALSE(small.tie_embeddings);
-    EXPECT_EQ(small.attention.num_heads, 32);
-    EXPECT_EQ(small.attention.num_kv_heads, 4);
-    EXPECT_EQ(small.attention.head_dim, 128);
-    EXPECT_TRUE(small.attention.qk_norm);
-    EXPECT_EQ(small.attention.rope, (RopeSpec{.theta = 1e6, .max_position_embeddings = 40960}));
+    EXPECT_EQ(small.grouped_query().num_heads, 32);
+    EXPECT_EQ(small.grouped_query().num_kv_heads, 4);
+    EXPECT_EQ(small.grouped_query().head_dim, 128);
+    EXPECT_TRUE(small.grouped_query().qk_norm);
+    EXPECT_EQ(small.grouped_query().rope, (RopeSpec{.theta = 1e6, .max_position_embeddings = 40960}));
     EXPECT_EQ(small.router, (RouterSpec{.num_experts = 128, .top_k = 8, .norm_topk = true}));
     EXPECT_EQ(small.mlp, std::vector<MlpKind>(48, MlpKind::moe));
     EXPECT_EQ(small.dtype, DType::BF16);
-    EXPECT_EQ(parse(std::string(kQwen3_30B_A3B_Instruct_2507)).attention.rope.theta, 1e7);
+    EXPECT_EQ(parse(std::string(kQwen3_30B_A3B_Instruct_2507)).grouped_query().rope.theta, 1e7);
     const ModelConfig large = parse(std::string(kQwen3_235B_A22B));
     EXPECT_EQ(large.num_layers, 94);
-    EXPECT_EQ(large.attention.num_heads, 64);
+    EXPECT_EQ(large.grouped_query().num_heads, 64);
     const ModelConfig coder = parse(std::string(kQwen3_Coder_480B_A35B));
     EXPECT_EQ(coder.router.num_experts, 160);
-    EXPECT_EQ(coder.attention.num_kv_heads, 8);
+    EXPECT_EQ(coder.grouped_query().num_kv_heads, 8);
 }
 
 // What transformers 5.23 writes of the same model (Qwen3MoeConfig.to_dict()).
@@ -71,7 +71,7 @@ TEST(Config, TakesTransformersDefaultsWhereConfigsMayBeSilent) {
     const ModelConfig config = parse_altered({{"hidden_size", 4096}},
                                              {"head_dim", "mlp_only_layers", "decoder_sparse_step", "rope_scaling",
                                               "tie_word_embeddings", "torch_dtype", "attention_bias", "architectures"});
-    EXPECT_EQ(config.attention.head_dim, 128);
+    EXPECT_EQ(config.grouped_query().head_dim, 128);
     EXPECT_EQ(config.mlp, std::vector<MlpKind>(48, MlpKind::moe));
     EXPECT_FALSE(config.tie_embeddings);
     EXPECT_EQ(config.dtype, std::nullopt);

@@ -36,14 +36,14 @@ INSTANTIATE_TEST_SUITE_P(All, Goldens,
 
 TEST(Goldens, SpeakOfWhatTheyAreThereFor) {
     const auto config = [](const char* name) { return read_config(kGoldens / name / "config.json"); };
-    EXPECT_EQ(config("plain").attention.rope.scaling, RopeScaling::none);
-    EXPECT_EQ(config("sparse-step").attention.rope.scaling, RopeScaling::linear);
-    EXPECT_EQ(config("sparse-step").attention.head_dim, 4);
-    EXPECT_EQ(config("dynamic").attention.rope.scaling, RopeScaling::dynamic);
+    EXPECT_EQ(config("plain").grouped_query().rope.scaling, RopeScaling::none);
+    EXPECT_EQ(config("sparse-step").grouped_query().rope.scaling, RopeScaling::linear);
+    EXPECT_EQ(config("sparse-step").grouped_query().head_dim, 4);
+    EXPECT_EQ(config("dynamic").grouped_query().rope.scaling, RopeScaling::dynamic);
     EXPECT_EQ(config("dynamic").router.num_experts, 18);
-    EXPECT_EQ(config("yarn-full").attention.rope.mscale_all_dim, 1.3);
-    EXPECT_FALSE(config("yarn-full").attention.rope.truncate);
-    EXPECT_EQ(config("llama3-tied").attention.rope.scaling, RopeScaling::llama3);
+    EXPECT_EQ(config("yarn-full").grouped_query().rope.mscale_all_dim, 1.3);
+    EXPECT_FALSE(config("yarn-full").grouped_query().rope.truncate);
+    EXPECT_EQ(config("llama3-tied").grouped_query().rope.scaling, RopeScaling::llama3);
     EXPECT_TRUE(config("tied-dense").tie_embeddings);
     using enum MlpKind;
     EXPECT_EQ(config("yarn-attention").mlp, (std::vector<MlpKind>{dense, dense, dense, moe}));
@@ -57,7 +57,8 @@ ModelConfig tiny() {
     config.vocab_size = 5;
     config.dense_intermediate_size = 6;
     config.moe_intermediate_size = 3;
-    config.attention = {.num_heads = 2, .num_kv_heads = 1, .head_dim = 2, .qk_norm = true, .rope = {}};
+    config.attention =
+        GroupedQueryAttention{.num_heads = 2, .num_kv_heads = 1, .head_dim = 2, .qk_norm = true, .rope = {}};
     config.router = {.num_experts = 3, .top_k = 1};
     config.mlp = {MlpKind::moe};
     return config;

@@ -84,11 +84,11 @@ ModelConfig config_of(const CaseModel& m) {
     config.moe_intermediate_size = m.moe_hidden;
     config.rms_norm_eps = m.eps;
     config.tie_embeddings = m.tied;
-    config.attention = {.num_heads = m.heads,
-                        .num_kv_heads = m.kv_heads,
-                        .head_dim = m.head_dim,
-                        .qk_norm = true,
-                        .rope = rope_of(m.rope)};
+    config.attention = GroupedQueryAttention{.num_heads = m.heads,
+                                             .num_kv_heads = m.kv_heads,
+                                             .head_dim = m.head_dim,
+                                             .qk_norm = true,
+                                             .rope = rope_of(m.rope)};
     config.router.num_experts = m.experts;
     config.router.top_k = m.top_k;
     config.router.norm_topk = m.norm_topk;

@@ -56,9 +56,38 @@ Rows causal_attention(const Rows& q, const Rows& k, const Rows& v, std::int64_t 
     return out;
 }
 
+namespace {
+
+// This rank's heads on normed x [n,D], up to the output projection: a partial sum over tp. `spec` outlives the task.
+Task<Rows> attend(RankContext& rank, RankState& state, const RunContext& run, const GroupedQueryAttention& spec,
+                  const Rows& x) {
+    const std::int64_t head_dim = spec.head_dim;
+    const double eps = run.config().rms_norm_eps;
+    const Weight wq = co_await gathered(rank, state, run, Role::wq);
+    const Weight wk = co_await gathered(rank, state, run, Role::wk);
+    const Weight wv = co_await gathered(rank, state, run, Role::wv);
+    Rows q = linear(x, wq, run.arithmetic);
+    Rows k = linear(x, wk, run.arithmetic);
+    const Rows v = linear(x, wv, run.arithmetic);
+    if (spec.qk_norm) {
+        const Weight q_norm = co_await gathered(rank, state, run, Role::q_norm);
+        const Weight k_norm = co_await gathered(rank, state, run, Role::k_norm);
+        q = rms_norm(q, q_norm, eps, run.arithmetic);
+        k = rms_norm(k, k_norm, eps, run.arithmetic);
+    }
+    const RopeTable rope = make_rope_table(spec, state.positions, run.longest_sequence);
+    apply_rope(q, head_dim, rope, run.arithmetic);
+    apply_rope(k, head_dim, rope, run.arithmetic);
+
+    const Rows heads = causal_attention(q, k, v, head_dim, state.sequences, run.arithmetic);
+    const Weight wo = co_await gathered(rank, state, run, Role::wo);
+    co_return linear(heads, wo, run.arithmetic);
+}
+
+}  // namespace
+
 Task<void> attention_block(RankContext& rank, RankState& state, const RunContext& run) {
     const ModelConfig& config = run.config();
-    const std::int64_t head_dim = config.attention.head_dim;
     const auto num_tokens = static_cast<std::int64_t>(state.tokens.size());
     const std::vector<std::int64_t> slices = slices_of(num_tokens, state.tp.size());
 
@@ -67,25 +96,8 @@ Task<void> attention_block(RankContext& rank, RankState& state, const RunContext
     if (run.sequence_parallel())
         x = co_await all_gather_rows(rank, state.tp, x, slices, run.arithmetic, "attention input");
 
-    const Weight wq = co_await gathered(rank, state, run, Role::wq);
-    const Weight wk = co_await gathered(rank, state, run, Role::wk);
-    const Weight wv = co_await gathered(rank, state, run, Role::wv);
-    Rows q = linear(x, wq, run.arithmetic);
-    Rows k = linear(x, wk, run.arithmetic);
-    const Rows v = linear(x, wv, run.arithmetic);
-    if (config.attention.qk_norm) {
-        const Weight q_norm = co_await gathered(rank, state, run, Role::q_norm);
-        const Weight k_norm = co_await gathered(rank, state, run, Role::k_norm);
-        q = rms_norm(q, q_norm, config.rms_norm_eps, run.arithmetic);
-        k = rms_norm(k, k_norm, config.rms_norm_eps, run.arithmetic);
-    }
-    const RopeTable rope = make_rope_table(config.attention, state.positions, run.longest_sequence);
-    apply_rope(q, head_dim, rope, run.arithmetic);
-    apply_rope(k, head_dim, rope, run.arithmetic);
-
-    const Rows heads = causal_attention(q, k, v, head_dim, state.sequences, run.arithmetic);
-    const Weight wo = co_await gathered(rank, state, run, Role::wo);
-    Rows out = linear(heads, wo, run.arithmetic);
+    Rows out =
+        co_await std::visit([&](const auto& spec) { return attend(rank, state, run, spec, x); }, config.attention);
     if (run.sequence_parallel()) {
         out = co_await reduce_scatter_rows(rank, state.tp, out, slices, run.arithmetic, "attention output");
     } else {

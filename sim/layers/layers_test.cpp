@@ -71,7 +71,7 @@ TEST(Ops, Bf16ArithmeticRoundsWhatItProduces) {
 }
 
 TEST(Rope, PositionZeroChangesNothingAndPairsRotateByTheirFrequency) {
-    AttentionSpec attention;
+    GroupedQueryAttention attention;
     attention.head_dim = 4;
     attention.rope.theta = 100.0;
     const RopeTable table = make_rope_table(attention, {0, 3}, 4);

@@ -75,7 +75,7 @@ double attention_factor(const RopeSpec& rope) {
     return yarn_mscale(rope.factor, 1.0);
 }
 
-std::vector<double> frequencies_of(const AttentionSpec& attention, std::int64_t longest_sequence) {
+std::vector<double> frequencies_of(const GroupedQueryAttention& attention, std::int64_t longest_sequence) {
     const RopeSpec& rope = attention.rope;
     const double theta =
         rope.scaling == RopeScaling::dynamic ? dynamic_theta(rope, attention.head_dim, longest_sequence) : rope.theta;
@@ -90,7 +90,7 @@ std::vector<double> frequencies_of(const AttentionSpec& attention, std::int64_t 
 
 }  // namespace
 
-RopeTable make_rope_table(const AttentionSpec& attention, const std::vector<std::int64_t>& positions,
+RopeTable make_rope_table(const GroupedQueryAttention& attention, const std::vector<std::int64_t>& positions,
                           std::int64_t longest_sequence) {
     const std::vector<double> frequencies = frequencies_of(attention, longest_sequence);
     const double factor = attention_factor(attention.rope);

@@ -16,8 +16,8 @@ struct RopeTable {
     std::vector<float> sin;
 };
 // `longest_sequence`: of the whole batch, in tokens. Source: transformers modeling_rope_utils.
-[[nodiscard]] RopeTable make_rope_table(const AttentionSpec& attention, const std::vector<std::int64_t>& positions,
-                                        std::int64_t longest_sequence);
+[[nodiscard]] RopeTable make_rope_table(const GroupedQueryAttention& attention,
+                                        const std::vector<std::int64_t>& positions, std::int64_t longest_sequence);
 
 // Rotates each head of each row: x[n, heads*head_dim], the first half of a head paired with the second.
 void apply_rope(Rows& x, std::int64_t head_dim, const RopeTable& table, Arithmetic arithmetic);

@@ -94,6 +94,12 @@ void add_rope(Text& text, const RopeSpec& rope) {
     text.add(rope.high_freq_factor);
 }
 
+void add_attention(Text& text, const GroupedQueryAttention& spec) {
+    for (const std::int64_t size : {spec.num_heads, spec.num_kv_heads, spec.head_dim}) text.add(size);
+    text.add(static_cast<std::int64_t>(spec.qk_norm));
+    add_rope(text, spec.rope);
+}
+
 void add_config(Text& text, const ModelConfig& config) {
     text.add(config.family);
     for (const std::int64_t size : {config.num_layers, config.hidden_size, config.vocab_size,
@@ -102,12 +108,7 @@ void add_config(Text& text, const ModelConfig& config) {
     }
     text.add(config.rms_norm_eps);
     text.add(static_cast<std::int64_t>(config.tie_embeddings));
-    for (const std::int64_t size :
-         {config.attention.num_heads, config.attention.num_kv_heads, config.attention.head_dim}) {
-        text.add(size);
-    }
-    text.add(static_cast<std::int64_t>(config.attention.qk_norm));
-    add_rope(text, config.attention.rope);
+    std::visit([&](const auto& spec) { add_attention(text, spec); }, config.attention);
     text.add(config.router.num_experts);
     text.add(config.router.top_k);
     text.add(config.router.score);

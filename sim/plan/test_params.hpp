@@ -28,10 +28,10 @@ inline ModelConfig config_of(const Sizes& s) {
     config.dense_intermediate_size = s.dense_hidden;
     config.moe_intermediate_size = s.expert_hidden;
     config.tie_embeddings = s.tied;
-    config.attention.num_heads = s.heads;
-    config.attention.num_kv_heads = s.kv_heads;
-    config.attention.head_dim = s.head_dim;
-    config.attention.qk_norm = true;
+    config.grouped_query().num_heads = s.heads;
+    config.grouped_query().num_kv_heads = s.kv_heads;
+    config.grouped_query().head_dim = s.head_dim;
+    config.grouped_query().qk_norm = true;
     config.router.num_experts = s.experts;
     config.router.top_k = s.top_k;
     config.mlp.assign(static_cast<std::size_t>(s.layers), MlpKind::moe);

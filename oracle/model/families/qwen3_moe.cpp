@@ -48,7 +48,7 @@ public:
     }
 
     void add_layer(std::int64_t layer) {
-        const AttentionSpec& attention = config_.attention;
+        const GroupedQueryAttention& attention = config_.grouped_query();
         const std::int64_t hidden = config_.hidden_size;
         const std::int64_t q = attention.num_heads * attention.head_dim;
         const std::int64_t kv = attention.num_kv_heads * attention.head_dim;
@@ -127,7 +127,7 @@ std::vector<Parameter> parameters(const ModelConfig& config) {
 }
 
 std::int64_t active_parameters(const ModelConfig& config) {
-    const AttentionSpec& attention = config.attention;
+    const GroupedQueryAttention& attention = config.grouped_query();
     const std::int64_t hidden = config.hidden_size;
     const std::int64_t projections = 2 * (attention.num_heads + attention.num_kv_heads) * attention.head_dim * hidden;
     const std::int64_t norms = 2 * hidden + 2 * attention.head_dim;

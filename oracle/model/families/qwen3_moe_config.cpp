@@ -66,8 +66,8 @@ std::vector<MlpKind> parse_mlp_kinds(ConfigFields& fields, std::int64_t num_laye
     return kinds;
 }
 
-AttentionSpec parse_attention(ConfigFields& fields, std::int64_t hidden_size) {
-    AttentionSpec attention;
+GroupedQueryAttention parse_attention(ConfigFields& fields, std::int64_t hidden_size) {
+    GroupedQueryAttention attention;
     attention.qk_norm = true;
     attention.num_heads = fields.integer("num_attention_heads");
     attention.num_kv_heads = fields.integer("num_key_value_heads");
@@ -120,7 +120,7 @@ void check_size(const ConfigFields& fields, const ModelConfig& config) {
     const auto d = [](std::int64_t size) { return static_cast<double>(size); };
     const double hidden = d(config.hidden_size);
     const double attention =
-        d(config.attention.num_heads + config.attention.num_kv_heads) * d(config.attention.head_dim);
+        d(config.grouped_query().num_heads + config.grouped_query().num_kv_heads) * d(config.grouped_query().head_dim);
     const double experts = d(config.router.num_experts) * (d(config.moe_intermediate_size) + 1);
     const double layer = hidden * (2 * attention + 3 * (experts + d(config.dense_intermediate_size)));
     const double total = d(config.num_layers) * layer + 2 * d(config.vocab_size) * hidden;

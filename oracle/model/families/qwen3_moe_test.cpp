@@ -18,7 +18,8 @@ ModelConfig tiny() {
     config.vocab_size = 17;
     config.dense_intermediate_size = 10;
     config.moe_intermediate_size = 6;
-    config.attention = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .qk_norm = true, .rope = {}};
+    config.attention =
+        GroupedQueryAttention{.num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .qk_norm = true, .rope = {}};
     config.router = {.num_experts = 11, .top_k = 3};
     config.mlp = {MlpKind::dense, MlpKind::moe};
     return config;

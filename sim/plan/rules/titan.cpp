@@ -54,6 +54,15 @@ constexpr std::size_t kInnermost = 3;
     throw InputError{{"command line", option, std::to_string(value), std::move(rule)}};
 }
 
+void check_heads(const ParallelDims& dims, const GroupedQueryAttention& spec) {
+    if (spec.num_heads % dims.tp() != 0) {
+        refuse("--tp", dims.tp(), "must divide num_attention_heads (" + std::to_string(spec.num_heads) + ")");
+    }
+    if (spec.num_kv_heads % dims.tp() != 0) {
+        refuse("--tp", dims.tp(), "must divide num_key_value_heads (" + std::to_string(spec.num_kv_heads) + ")");
+    }
+}
+
 }  // namespace
 
 std::optional<ParamPlacement> place_model_parallel(Role role, const ParallelDims& dims) {
@@ -77,14 +86,7 @@ bool has_experts(const ModelConfig& config) {
 }
 
 void check_model_parallel(const ParallelDims& dims, const ModelConfig& config) {
-    if (config.attention.num_heads % dims.tp() != 0) {
-        refuse("--tp", dims.tp(),
-               "must divide num_attention_heads (" + std::to_string(config.attention.num_heads) + ")");
-    }
-    if (config.attention.num_kv_heads % dims.tp() != 0) {
-        refuse("--tp", dims.tp(),
-               "must divide num_key_value_heads (" + std::to_string(config.attention.num_kv_heads) + ")");
-    }
+    std::visit([&](const auto& spec) { check_heads(dims, spec); }, config.attention);
     if (has_experts(config) && dims.ep() > config.router.num_experts) {
         refuse("--ep", dims.ep(), "must be <= num_experts (" + std::to_string(config.router.num_experts) + ")");
     }
