@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/gather_plan.hpp"
 #include "sim/plan/shard.hpp"
 
 namespace shardproof::sim {
@@ -57,13 +58,6 @@ std::vector<std::byte> join_along(const std::vector<std::byte>& pieces, const Sh
         column += bytes;
     }
     return joined;
-}
-
-std::optional<std::size_t> sharded_dim(const Placement& placement) {
-    if (const auto* shard = std::get_if<ShardDim>(&placement)) return shard->dim;
-    if (const auto* strided = std::get_if<StridedShard>(&placement)) return strided->dim;
-    if (const auto* owners = std::get_if<Owners>(&placement)) return owners->dim;
-    return std::nullopt;
 }
 
 }  // namespace
@@ -145,41 +139,29 @@ const HeldParam& held_of(const RankState& state, const RunContext& run, Role rol
 
 Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContext& run, Role role) {
     const HeldParam& held = held_of(state, run, role);
-    const ParamPlan& param = run.plan->params[held.param_idx];
-    const bool sparse = param.placement.mesh == MeshKind::sparse;
-    const Group& group = sparse ? state.efsdp : state.fsdp;
-    const Mesh& mesh = run.plan->mesh(param.placement.mesh);
-    const auto dim = sharded_dim(param.placement.placements[mesh.axis_idx(sparse ? Axis::efsdp : Axis::fsdp)]);
-    const std::int64_t width = bits_of(param.dtype) / 8;
-
-    Weight weight{.shape = held.shape, .values = {}};
+    const DType dtype = run.plan->params[held.param_idx].dtype;
+    const std::int64_t width = bits_of(dtype) / 8;
+    const GatherPlan plan = make_gather_plan(*run.plan, held.param_idx, rank.rank());
     std::vector<std::byte> whole;
-    if (dim && group.size() > 1) {
-        std::vector<std::int64_t> extents;
-        std::vector<std::int64_t> counts;
-        for (const Rank member : group.ranks()) {
-            const Shape shape = local_shape(shard_of(*run.plan, held.param_idx, member));
-            extents.push_back(shape[*dim]);
-            counts.push_back(num_elements(shape));
-        }
-        std::vector<std::byte> pieces(static_cast<std::size_t>(sum_of(counts) * width));
+    if (plan.moves) {
+        std::vector<std::byte> pieces(static_cast<std::size_t>(sum_of(plan.counts) * width));
         CollectiveCall call;
         call.kind = CollectiveKind::all_gather;
-        call.group = &group;
-        call.dtype = param.dtype;
+        call.group = plan.axis == Axis::efsdp ? &state.efsdp : &state.fsdp;
+        call.dtype = dtype;
         call.element_bytes = static_cast<std::size_t>(width);
         call.send = held.bytes;
         call.receive = pieces;
-        call.receive_counts = counts;
+        call.receive_counts = plan.counts;
         call.what = name_of(role);
         co_await rank.post(call);
-        whole = join_along(pieces, held.shape, *dim, extents, width);
-        weight.shape[*dim] = sum_of(extents);
+        whole = join_along(pieces, held.shape, plan.dim, plan.extents, width);
     }
-    const std::vector<std::byte>& bytes = dim && group.size() > 1 ? whole : held.bytes;
+    Weight weight{.shape = plan.shape, .values = {}};
+    const std::vector<std::byte>& bytes = plan.moves ? whole : held.bytes;
     weight.values.resize(bytes.size() / static_cast<std::size_t>(width));
-    widen_to_f32(param.dtype, bytes, weight.values);
-    if (param.dtype != DType::BF16) settle(weight.values, run.arithmetic);
+    widen_to_f32(dtype, bytes, weight.values);
+    if (dtype != DType::BF16) settle(weight.values, run.arithmetic);
     co_return weight;
 }
 
