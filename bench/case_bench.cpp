@@ -10,7 +10,7 @@ namespace {
 void PropertyCases(benchmark::State& state) {
     std::uint64_t seed = 0;
     std::int64_t cases = 0;
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
         const props::FuzzReport report = props::fuzz({.seconds = {},
                                                       .cases = 500,
                                                       .seed = seed++,

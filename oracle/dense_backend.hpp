@@ -67,7 +67,7 @@ private:
 
     StageRecord stage(StageKind kind, std::int64_t layer) const {
         StageRecord record{kind, layer, {RankRecord{}}};
-        for (std::int64_t t = 0; t < batch_.num_tokens(); ++t) record.ranks[0].tokens.push_back(TokenId{t});
+        for (std::int64_t t = 0; t < batch_.num_tokens(); ++t) record.ranks[0].tokens.emplace_back(t);
         return record;
     }
     static Rows flat(const Mat& x, std::int64_t cols) {

@@ -1,8 +1,8 @@
 #include "oracle/judge.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "oracle/bounded.hpp"
@@ -10,6 +10,7 @@
 #include "oracle/expert_ids.hpp"
 #include "oracle/finding.hpp"
 #include "oracle/linear.hpp"
+#include "oracle/model/error.hpp"
 #include "oracle/records.hpp"
 #include "oracle/router.hpp"
 
@@ -35,6 +36,8 @@ Matrix as_matrix(const std::vector<float>& values, std::int64_t cols) {
     return wide;
 }
 
+bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+
 }  // namespace
 
 struct Judge::Impl {
@@ -48,6 +51,8 @@ struct Judge::Impl {
 
     void judge_embeddings(Records& records, Finding& finding);
     void judge_layer(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict);
+    void judge_mlp(std::int64_t layer, const Records& records, Finding& finding, LayerVerdict& verdict) const;
+    void judge_mlp_alone(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict) const;
     void judge_head(Records& records, Finding& finding);
 
     // The stage's input, checked against the output of the stage before; empty when a check failed.
@@ -86,9 +91,8 @@ std::optional<Matrix> Judge::Impl::take_input(std::int64_t stage, const Records&
         for (const Records::Place& place : records.places()) {
             const float* got = input.data() + place.token * d;
             const float* want = previous_output.data() + place.token * d;
-            if (std::memcmp(got, want, static_cast<std::size_t>(d) * sizeof(float)) == 0) continue;
-            std::int64_t column = 0;
-            while (std::memcmp(got + column, want + column, sizeof(float)) == 0) ++column;
+            const std::int64_t column = std::mismatch(got, got + d, want, same_bits).first - got;
+            if (column == d) continue;
             finding.fail({.layer = {},
                           .rank = Rank{place.rank},
                           .coordinate = records.coordinate(place.token, column),
@@ -144,9 +148,14 @@ void Judge::Impl::judge_layer(std::int64_t layer, Records& records, Finding& fin
     keep_output(layer, records);
     if (!input || !finding.require(records.replicas_agree({Field::hidden, d}))) return;
     judge_attention(layer, *input, finding);
-    if (finding.failed()) return;
+    if (!finding.failed()) judge_mlp(layer, records, finding, verdict);
+}
 
-    finding.enter(name + (moe ? ".moe" : ".feed_forward"));
+void Judge::Impl::judge_mlp(std::int64_t layer, const Records& records, Finding& finding, LayerVerdict& verdict) const {
+    const std::int64_t d = config.hidden_size;
+    const bool moe = config.is_moe(layer);
+    const std::int64_t k = moe ? config.router.top_k : 0;
+    finding.enter(name_of(StageKind::layer, layer) + (moe ? ".moe" : ".feed_forward"));
     const Matrix hidden = as_matrix(records.gather({Field::hidden, d}), d);
     for (const FieldShape shape : {FieldShape{Field::expert_ids, k}, {Field::expert_weights, k}, {Field::output, d}}) {
         if (!finding.require(records.replicas_agree(shape))) return;
@@ -170,6 +179,16 @@ Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, const AttentionWe
     k = rotate(k, tokens.position, rope, roundoff);
     const Bounded heads = causal_attention(spec, tokens, q, k, v, roundoff);
     return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
+}
+
+void Judge::Impl::judge_mlp_alone(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict) const {
+    const std::int64_t d = config.hidden_size;
+    const std::int64_t k = config.is_moe(layer) ? config.router.top_k : 0;
+    finding.enter(name_of(StageKind::layer, layer));
+    const bool whole = finding.require(
+        records.index({{Field::hidden, d}, {Field::output, d}, {Field::expert_ids, k}, {Field::expert_weights, k}}));
+    if (!whole || !finding.require(records.replicas_agree({Field::hidden, d}))) return;
+    judge_mlp(layer, records, finding, verdict);
 }
 
 void Judge::Impl::judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const {
@@ -268,6 +287,17 @@ LayerVerdict Judge::judge(const StageRecord& stage) {
     } else {
         impl_->judge_head(records, finding);
     }
+    return verdict;
+}
+
+LayerVerdict Judge::judge_mlp(const StageRecord& stage) const {
+    SP_ASSERT(stage.kind == StageKind::layer);
+    LayerVerdict verdict;
+    verdict.name = name_of(stage.kind, stage.layer);
+    verdict.tokens = static_cast<std::int64_t>(impl_->tokens.ids.size());
+    Records records{stage, impl_->tokens};
+    Finding finding{records, verdict};
+    impl_->judge_mlp_alone(stage.layer, records, finding, verdict);
     return verdict;
 }
 

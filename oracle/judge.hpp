@@ -51,6 +51,9 @@ public:
     ~Judge();
     Judge(Judge&&) noexcept;
     [[nodiscard]] LayerVerdict judge(const StageRecord& stage);
+    // Of a layer the MLP block alone, dense or MoE, on the recorded hidden: for backends that run nothing else. The
+    // records of `input` are not looked at.
+    [[nodiscard]] LayerVerdict judge_mlp(const StageRecord& stage) const;
 
 private:
     struct Impl;

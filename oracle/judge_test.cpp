@@ -154,7 +154,7 @@ TEST(Judge, FailsNanAndInfinity) {
 }
 
 TEST(Judge, FailsReplicasThatDisagreeInOneBit) {
-    const auto expect_disagreement = [](JudgedRun run, const std::string& layer, std::int64_t column) {
+    const auto expect_disagreement = [](const JudgedRun& run, const std::string& layer, std::int64_t column) {
         const Mismatch mismatch = run.failure();
         EXPECT_EQ(mismatch.why, "replicas disagree");
         EXPECT_EQ(mismatch.layer, layer);
@@ -164,25 +164,25 @@ TEST(Judge, FailsReplicasThatDisagreeInOneBit) {
     const auto nudge = [](float& value) { value = std::nextafter(value, 100.0F); };
     JudgedRun run;
     nudge(run.rank(0, 3).output.row(2)[4]);
-    expect_disagreement(std::move(run), "tok_embeddings", 4);
+    expect_disagreement(run, "tok_embeddings", 4);
     run = JudgedRun{};
     nudge(run.rank(1, 3).input.row(2)[4]);
-    expect_disagreement(std::move(run), "layers.0.attention", 4);
+    expect_disagreement(run, "layers.0.attention", 4);
     run = JudgedRun{};
     nudge(run.rank(1, 3).hidden.row(2)[4]);
-    expect_disagreement(std::move(run), "layers.0.attention", 4);
+    expect_disagreement(run, "layers.0.attention", 4);
     run = JudgedRun{};
     nudge(run.rank(1, 3).output.row(2)[4]);
-    expect_disagreement(std::move(run), "layers.0.moe", 4);
+    expect_disagreement(run, "layers.0.moe", 4);
     run = JudgedRun{};
     nudge(run.rank(1, 3).expert_weights[5]);
-    expect_disagreement(std::move(run), "layers.0.moe", 1);
+    expect_disagreement(run, "layers.0.moe", 1);
     run = JudgedRun{};
     std::swap(run.rank(1, 3).expert_ids[4], run.rank(1, 3).expert_ids[5]);
-    expect_disagreement(std::move(run), "layers.0.moe", 0);
+    expect_disagreement(run, "layers.0.moe", 0);
     run = JudgedRun{};
     nudge(run.rank(2, 3).output.row(2)[32]);
-    expect_disagreement(std::move(run), "lm_head", 32);
+    expect_disagreement(run, "lm_head", 32);
 }
 
 TEST(Judge, FailsAnInputThatIsNotThePreviousOutput) {
@@ -231,6 +231,21 @@ TEST(Judge, AcceptsRanksWithoutTokensAndEmptyBatches) {
     run.batch.sequences = {Sequence{}, Sequence{}};
     for (StageRecord& stage : run.stages) stage.ranks = {RankRecord{}, RankRecord{}};
     EXPECT_TRUE(run.judge().ok());
+}
+
+TEST(Judge, JudgesAnMlpAloneWhateverTheLayersInputWas) {
+    JudgedRun run;
+    const Judge judge{run.model.config, run.model.checkpoint, run.batch, run.arithmetic};
+    StageRecord& stage = run.stages[1];
+    for (RankRecord& rank : stage.ranks) rank.input = {};
+    EXPECT_TRUE(judge.judge_mlp(stage).ok);
+    EXPECT_GT(judge.judge_mlp(stage).max_ratio, 0.0);
+    run.rank(1, 0).output.row(2)[4] += 1.0F;
+    run.rank(1, 1).output.row(2)[4] += 1.0F;
+    const LayerVerdict verdict = judge.judge_mlp(stage);
+    ASSERT_FALSE(verdict.ok);
+    EXPECT_EQ(verdict.failure->layer, "layers.0.moe");
+    EXPECT_THAT(verdict.failure->coordinate, ElementsAre(0, 2, 4));
 }
 
 // An exact zero has no error: where all down projections are zero the layer's output is its hidden, bit for bit.

@@ -12,7 +12,8 @@ namespace shardproof::oracle {
 
 // Two sequences of 5 and 4 tokens on two data-parallel ranks of two tensor-parallel ranks each: rank = dp*2 + tp.
 struct JudgedRun {
-    explicit JudgedRun(ModelConfig config = tiny_config(), Arithmetic in = Arithmetic::f32, TinyWeights spec = {})
+    explicit JudgedRun(const ModelConfig& config = tiny_config(), Arithmetic in = Arithmetic::f32,
+                       TinyWeights spec = {})
         : arithmetic{in}, random{11}, model{config, random_checkpoint(config, spec, random)} {
         batch.sequences = {Sequence{{1, 2, 3, 4, 5}, 0}, Sequence{{6, 7, 8, 9}, 1}};
         const Style style{.arithmetic = in};

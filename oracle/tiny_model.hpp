@@ -44,7 +44,7 @@ inline void append_value(DType dtype, float value, std::vector<std::byte>& bytes
 // Weights of a config, in the published names, normal with fan-in scaling.
 inline Checkpoint random_checkpoint(const ModelConfig& config, const TinyWeights& spec, Random& random) {
     std::vector<std::pair<std::string, Tensor>> tensors;
-    const auto add = [&](const std::string& name, Shape shape, double mean, double deviation) -> Tensor& {
+    const auto add = [&](const std::string& name, const Shape& shape, double mean, double deviation) -> Tensor& {
         std::normal_distribution<float> normal{static_cast<float>(mean), static_cast<float>(deviation)};
         Tensor tensor{spec.dtype, shape, {}};
         for (std::int64_t i = 0; i < num_elements(shape); ++i) append_value(spec.dtype, normal(random), tensor.bytes);
@@ -90,6 +90,7 @@ inline Checkpoint random_checkpoint(const ModelConfig& config, const TinyWeights
     add("model.norm.weight", {d}, 1.0, 0.2);
     if (!config.tie_embeddings) linear("lm_head.weight", config.vocab_size, d, spec.size);
     std::vector<std::pair<std::string, TensorView>> views;
+    views.reserve(tensors.size());
     for (const auto& [name, tensor] : tensors) views.emplace_back(name, tensor.view());
     return Checkpoint::from_sources({own_bytes(to_safetensors(views), "tiny.safetensors")});
 }

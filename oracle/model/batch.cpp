@@ -30,7 +30,7 @@ std::vector<std::int64_t> widen_ids(const TensorView& tensor, std::int64_t vocab
             throw InputError({file, fmt::format("input_ids[{},{}]", i / cols, i % cols), std::to_string(id),
                               fmt::format("must be from 0 to {}, below vocab_size={}", vocab_size - 1, vocab_size)});
         }
-        ids[i] = static_cast<std::int64_t>(id);
+        ids[i] = static_cast<std::int64_t>(+id);  // promoted first: a small signed type is no character
     }
     return ids;
 }

@@ -23,6 +23,7 @@ constexpr std::string_view kIndex = "model.safetensors.index.json";
 // A file of one-byte tensors, each holding the first character of its name.
 std::vector<std::byte> file_of(const std::vector<std::string>& names) {
     std::vector<std::pair<std::string, TensorView>> tensors;
+    tensors.reserve(names.size());
     for (const std::string& name : names)
         tensors.emplace_back(name, TensorView{DType::U8, {1}, std::as_bytes(std::span(name).first(1))});
     return to_safetensors(tensors);
@@ -206,7 +207,7 @@ TEST(CheckpointSources, MustNotRepeatATensor) {
 TEST(CheckpointSources, CanBeReplacedInACopyThatOutlivesTheOriginal) {
     std::optional<Checkpoint> original = Checkpoint::from_sources({own_bytes(file_of({"a", "b"}), "memory")});
     const Checkpoint plain = *original;
-    const Checkpoint faulty = original->with_sources([](std::shared_ptr<const ByteSource> source) {
+    const Checkpoint faulty = original->with_sources([](const std::shared_ptr<const ByteSource>& source) {
         std::vector<std::byte> ones(source->bytes().size(), std::byte{0xFF});
         return own_bytes(std::move(ones), source->name());
     });
