@@ -1,23 +1,24 @@
 // Past failures and hand-picked edges, each with every law. A line is never taken out.
+#include "props/corpus.hpp"
+
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "props/fuzz.hpp"
 
 namespace shardproof::props {
 namespace {
 
-std::vector<std::string> corpus_lines() {
-    std::ifstream file{std::string{SHARDPROOF_SOURCE_DIR} + "/props/corpus/cases.txt"};
-    std::vector<std::string> lines;
-    for (std::string line; std::getline(file, line);) {
-        if (!line.empty() && line.front() != '#') lines.push_back(line);
-    }
-    return lines;
-}
-
 TEST(Corpus, IsThere) { EXPECT_GE(corpus_lines().size(), 12U); }
+
+TEST(Corpus, IsInTheProgramAsItIsInTheRepository) {
+    std::ostringstream file;
+    file << std::ifstream{std::string{SHARDPROOF_SOURCE_DIR} + "/props/corpus/cases.txt"}.rdbuf();
+    EXPECT_EQ(kCorpusText, file.str());
+    EXPECT_EQ(corpus().size(), corpus_lines().size());
+}
 
 class CorpusCase : public ::testing::TestWithParam<std::string> {};
 

@@ -79,6 +79,7 @@ public:
         if (!options_.replay.empty()) {
             for (const Case& c : options_.replay) try_case(shrinkable_case(c), true);
         } else {
+            replay_corpus();
             while (report_.cases < most && clock_.seconds() < options_.seconds.value_or(1e18) &&
                    static_cast<std::int64_t>(report_.failures.size()) < options_.failures_max)
                 try_case(cases.next(), false);
@@ -99,6 +100,18 @@ public:
     }
 
 private:
+    void replay_corpus() {
+        FuzzReport counted = report_;
+        for (const Case& c : options_.corpus) {
+            if (static_cast<std::int64_t>(report_.failures.size()) >= options_.failures_max) break;
+            try_case(shrinkable_case(c), true);
+        }
+        counted.corpus = report_.cases;
+        counted.failures = std::move(report_.failures);
+        report_ = std::move(counted);
+        corpus_seconds_ = clock_.seconds() - shrinking_seconds_;
+    }
+
     void try_case(const rc::Shrinkable<Case>& shrinkable, bool all_laws) {
         const Case c = shrinkable.value();
         const std::int64_t case_idx = report_.cases++;
@@ -247,7 +260,7 @@ private:
 
     void finish() {
         report_.seconds = clock_.seconds();
-        const double trying = report_.seconds - shrinking_seconds_;
+        const double trying = report_.seconds - corpus_seconds_ - shrinking_seconds_;
         report_.cases_per_second = trying > 0 ? static_cast<double>(report_.cases) / trying : 0;
     }
 
@@ -259,6 +272,7 @@ private:
     const Law* killer_ = nullptr;
     bool by_output_ = false;
     double shown_at_ = 0;
+    double corpus_seconds_ = 0;
     double shrinking_seconds_ = 0;
 };
 

@@ -25,6 +25,7 @@ struct FuzzOptions {
     std::optional<std::int64_t> cases;  // ... or so many; neither: 1,000 cases
     std::uint64_t seed = 0;  // the same seed gives the same cases
     std::string law;  // a law's or a subject's name; empty: all
+    std::vector<Case> corpus;  // try these first, with all chosen laws on each; their failures count, they do not
     std::vector<Case> replay;  // run these, with all chosen laws on each, instead of random ones
     std::optional<std::vector<std::string>> mutants;  // hunt these (empty list: all) instead of trying laws
     std::int64_t mutant_cases_max = 2000;  // a mutant that lives longer survives
@@ -57,8 +58,9 @@ struct MutantReport {
 struct FuzzReport {
     bool ok = true;
     std::uint64_t seed = 0;
+    std::int64_t corpus = 0;  // cases of the corpus; all that follows is of the others, but for the failures
     std::int64_t cases = 0;
-    double seconds = 0;
+    double seconds = 0;  // the corpus included
     double cases_per_second = 0;
     std::map<std::string, std::int64_t> laws;  // cases on which each was tried
     std::map<std::string, std::int64_t> traits;  // cases that have it; all traits are listed

@@ -69,6 +69,28 @@ TEST(Fuzz, ReplaysACaseWithEveryLaw) {
     for (const Law& law : laws()) EXPECT_EQ(report.laws.at(std::string{law.name}), 1) << law.name;
 }
 
+TEST(Fuzz, TriesTheCorpusFirstAndCountsItApart) {
+    FuzzOptions options;
+    options.cases = 4;
+    options.corpus = {parse_case("dp_shard=2,ep=2,experts=4,vocab=5,seqs=0:3"), parse_case("rules=titan-train")};
+    FuzzReport report = fuzz(options);
+    EXPECT_TRUE(report.ok) << told(report);
+    EXPECT_EQ(report.corpus, 2);
+    EXPECT_EQ(report.cases, 4);
+    EXPECT_EQ(report.laws.at(std::string{kNoCrash}), 4);
+    options.corpus.clear();
+    EXPECT_EQ(report.traits, fuzz(options).traits) << "the random cases are the same without it";
+
+    options.corpus = {parse_case("dp_shard=2,ep=2,experts=4,vocab=5,seqs=0:3")};
+    options.plant = mutant::first_experts_everywhere;
+    options.failures_max = 1;
+    report = fuzz(options);
+    EXPECT_FALSE(report.ok);
+    EXPECT_EQ(report.cases, 0);
+    ASSERT_FALSE(report.failures.empty());
+    EXPECT_EQ(report.failures[0].original, print_case(options.corpus[0]));
+}
+
 TEST(Fuzz, ShrinksAFailureToAWorldThatShowsItAndStopsAtSoMany) {
     FuzzOptions options;
     options.seed = 3;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "oracle/model/error.hpp"
+#include "reports/writable.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -35,11 +36,13 @@ bool is_plain(const fs::path& file) {
 void require_writable(const fs::path& file, const std::string& option) {
     std::error_code error;
     if (fs::is_directory(file, error)) throw InputError({file.string(), option, "", "must be a file, is a directory"});
-    const bool plain = is_plain(file);
-    const fs::path target = plain ? folder_of(file) : file;
-    if (access(target.c_str(), plain ? W_OK | X_OK : W_OK) != 0) {
-        throw InputError({file.string(), option, "", fmt::format("must be writable: {}", std::strerror(errno))});
+    std::string why;
+    if (is_plain(file)) {
+        why = why_not_writable(folder_of(file));
+    } else if (access(file.c_str(), W_OK) != 0) {
+        why = std::strerror(errno);
     }
+    if (!why.empty()) throw InputError({file.string(), option, "", "must be writable: " + why});
 }
 
 void require_not_of_model(const fs::path& file, const std::string& option, const fs::path& model) {

@@ -69,7 +69,7 @@ int run_check(const Options& options, const Console& console) {
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
-    require_memory(forward_bytes(plan, ids, true), "check");
+    require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
     const Planted planted = plant(options.plant, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);

@@ -148,6 +148,24 @@ TEST(CheckCommand, SaysSoInWords) {
     }
 }
 
+TEST(CheckCommand, SaysThatWithoutTokensNothingWasJudged) {
+    const Printed printed = run_command_line(check_args({"--tokens", "0"}, kEightRanks));
+    EXPECT_EQ(printed.code, 0);
+    EXPECT_THAT(printed.out, HasSubstr("verdict  the loading holds; there are no tokens, so that no layer was judged"));
+    EXPECT_THAT(printed.out, testing::Not(HasSubstr("every rank's every layer")));
+}
+
+TEST(CheckCommand, NamesATensorsFileWithItsFolder) {
+    TemporaryFolder folder;
+    const std::string model = folder / "model";
+    std::filesystem::copy(kDemo, model);
+    json config = json::parse(text_of(model + "/config.json"));
+    config["vocab_size"] = 260;
+    write_text(model + "/config.json", config.dump());
+    EXPECT_THAT(run_command_line({"check", model}).err,
+                HasSubstr(model + "/model-00001-of-00002.safetensors: model.embed_tokens.weight=[259,64]: shape"));
+}
+
 TEST(CheckCommand, ComesToTheSameAnswerTwice) {
     EXPECT_EQ(checked(check_args({}, kEightRanks), 0), checked(check_args({}, kEightRanks), 0));
 }

@@ -11,6 +11,7 @@
 #include "reports/command.hpp"
 #include "reports/exit.hpp"
 #include "reports/option_set.hpp"
+#include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -33,7 +34,7 @@ std::string command_names() {
 const Command& command_named(const std::string& name) {
     const auto found = std::ranges::find(commands(), name, &Command::name);
     if (found == commands().end()) {
-        throw InputError({"command line", "command", printable(name), "must be one of " + command_names()});
+        throw InputError({"command line", "command", shortened(name), "must be one of " + command_names()});
     }
     return *found;
 }
@@ -84,7 +85,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     } catch (const EnvironmentError& error) {
         return complain(err, error.what(), exit_environment);
     } catch (const std::bad_alloc&) {
-        return complain(err, "memory ran out: use a machine with more, or --layers", exit_environment);
+        return complain(err, "memory ran out: use a machine with more", exit_environment);
     } catch (const std::exception& error) {
         return complain(err, error.what(), exit_bug);
     }

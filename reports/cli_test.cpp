@@ -38,9 +38,18 @@ TEST(CommandLine, RefusesUnknownOptionsAndStrayArguments) {
 }
 
 TEST(CommandLine, RefusesNumbersThatAreNotWhole) {
-    for (const char* text : {"two", "2.0", "0x2", "2 ", "", "99999999999999999999"}) {
+    for (const char* text : {"two", "2.0", "0x2", "2 ", "", "99999999999999999999x"}) {
         expect_refused({"plan", kDemo, "--tp", text}, {"command line: --tp", "must be a whole number"});
     }
+}
+
+TEST(CommandLine, SaysTheRangeOfAWholeNumberOutsideIt) {
+    const std::string large = "99999999999999999999";
+    for (const char* option : {"--tp", "--rank"}) {
+        expect_refused({"plan", kDemo, option, large}, {std::string{option} + "=" + large +
+                                                        ": must be from -9223372036854775808 to 9223372036854775807"});
+    }
+    expect_refused({"fuzz", "--seed", "-" + large}, {"--seed=-" + large + ": must be from -9223372036854775808"});
 }
 
 TEST(CommandLine, RefusesAnOptionGivenTwice) {
@@ -71,6 +80,12 @@ TEST(CommandLine, RefusesAModelThatIsNoDirectory) {
          {std::vector<std::string>{"plan", file}, {"check", file}, {"load", file, "--dry-run"}}) {
         expect_refused(args, {"config.json: MODEL: must be a directory"});
     }
+}
+
+TEST(CommandLine, ShowsQuotesAsTheyWereTyped) {
+    expect_refused({"plan", kDemo, "--params", "a\"b"}, {"--params=a\"b: matches"});
+    expect_refused({"plan", kDemo, "--tp", "\"2\""}, {"--tp=\"2\": must be"});
+    expect_refused({"plan", kDemo, "--tp", std::string(500, 'x')}, {"--tp=xxx", "xxx...: must be a whole number"});
 }
 
 TEST(CommandLine, ShowsControlCharactersEscaped) {
@@ -121,6 +136,11 @@ TEST(CommandLine, RefusesAJsonFileThatCannotBeWritten) {
     expect_refused({"plan", kDemo, "--json", folder / "no/such/folder.json"}, {"--json", "must be writable"});
     expect_refused({"plan", kDemo, "--json", folder / "."}, {"--json", "is a directory"});
     EXPECT_TRUE(folder.is_empty());
+}
+
+TEST(CommandLine, RefusesAJsonFileWhereTheSystemTakesNone) {
+    if (!std::filesystem::exists("/proc/self")) GTEST_SKIP() << "no /proc";
+    expect_refused({"plan", kDemo, "--json", "/proc/plan.json"}, {"/proc/plan.json: --json: must be writable"});
 }
 
 TEST(CommandLine, WritesNoJsonFileWhenInputIsBad) {

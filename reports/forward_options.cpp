@@ -9,13 +9,14 @@
 
 #include "oracle/model/error.hpp"
 #include "reports/memory.hpp"
+#include "reports/text.hpp"
 #include "sim/memory.hpp"
 
 namespace shardproof::reports {
 namespace {
 
 InputError wrong_word(std::string field, const std::string& value, std::string rule) {
-    return InputError({"command line", std::move(field), printable(value), std::move(rule)});
+    return InputError({"command line", std::move(field), shortened(value), std::move(rule)});
 }
 
 struct StageElements {
@@ -80,7 +81,8 @@ InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config) {
     if (tokens < 0 || tokens > std::int64_t{1} << 32) {
         throw InputError({"command line", "--tokens", std::to_string(tokens), "must be 0 .. 2^32"});
     }
-    require_memory(static_cast<std::uint64_t>(tokens) * 3 * sizeof(std::int64_t), fmt::format("{} token ids", tokens));
+    require_memory(static_cast<std::uint64_t>(tokens) * 3 * sizeof(std::int64_t), fmt::format("{} token ids", tokens),
+                   "fewer --tokens");
     return random_input_ids(tokens, static_cast<std::uint64_t>(options.seed.value_or(0)), config);
 }
 
@@ -121,6 +123,26 @@ std::uint64_t forward_bytes(const Plan& plan, const InputIds& ids, bool with_ora
     const std::uint64_t activations = tokens * copies * 4 * std::max(12 * hidden, 2 * vocab + hidden);
     const std::uint64_t oracle = with_oracle ? largest.whole * 12 + tokens * 8 * std::max(24 * hidden, 3 * vocab) : 0;
     return held + widened + activations + oracle;
+}
+
+std::uint64_t oracle_bytes(const ModelConfig& config, const InputIds& ids) {
+    const GroupedQueryAttention& spec = config.grouped_query();
+    const std::int64_t hidden = config.hidden_size;
+    // Doubles a token that are alive at once, at most. First the stream and its norm, queries and what they gather,
+    // keys and values, one of these twice; then the router's scores and slots, an expert's rows, hidden width and
+    // output; a dense MLP; and last the logits, which are copied out.
+    const std::int64_t attention = 3 * hidden + spec.head_dim * 3 * (spec.num_heads + spec.num_kv_heads);
+    const std::int64_t experts =
+        5 * hidden + 3 * config.moe_intermediate_size + 2 * config.router.num_experts + 5 * config.router.top_k;
+    const std::int64_t dense = 4 * hidden + 3 * config.dense_intermediate_size;
+    const std::int64_t head = hidden + 2 * config.vocab_size;
+    const auto a_token = static_cast<std::uint64_t>(std::max({attention, experts, dense, head}));
+    const auto rope = static_cast<std::uint64_t>(ids.sequence_length * spec.head_dim);
+    const std::uint64_t alive = sizeof(double) * (ids.ids.size() * (a_token + 3) + rope);
+    // glibc keeps freed matrices of up to 32 MiB for later ones, which do not always fit: as measured.
+    const std::uint64_t kept = std::min<std::uint64_t>(alive / 2, 64 << 20);
+    constexpr std::uint64_t kBlocks = 16 << 20;  // of widened weights and of Eigen's packed operands
+    return alive + kept + kBlocks;
 }
 
 }  // namespace shardproof::reports

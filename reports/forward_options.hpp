@@ -39,5 +39,7 @@ void add_dtype(OptionSet& set, std::string& dtype);
 // Bytes that running one stage of all ranks takes at most, and of the oracle where `with_oracle` says so; recorded
 // activations included.
 [[nodiscard]] std::uint64_t forward_bytes(const Plan& plan, const InputIds& ids, bool with_oracle);
+// Bytes that the oracle's forward takes by itself: no ranks, weights widened block by block, nothing recorded.
+[[nodiscard]] std::uint64_t oracle_bytes(const ModelConfig& config, const InputIds& ids);
 
 }  // namespace shardproof::reports

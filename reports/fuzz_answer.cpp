@@ -56,6 +56,7 @@ void print_fuzz(const props::FuzzReport& report, std::ostream& out) {
         print_mutants(report, out);
         return;
     }
+    if (report.corpus > 0) out << fmt::format("corpus   {} cases replayed\n", report.corpus);
     print_traits(report, out);
     out << fmt::format("laws     {} tried\n", report.laws.size());
     for (const auto& [name, cases] : report.laws) out << fmt::format("  {:<32} {} cases\n", name, cases);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "oracle/model/error.hpp"
+#include "props/corpus.hpp"
 #include "props/fuzz.hpp"
 #include "props/laws/law.hpp"
 #include "props/mutants/mutant.hpp"
@@ -21,6 +22,7 @@
 #include "reports/fuzz_answer.hpp"
 #include "reports/option_set.hpp"
 #include "reports/progress.hpp"
+#include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -41,7 +43,7 @@ double parse_seconds(const std::string& text) {
     const char* const end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc{} || stop != end || !(value > 0) || value > 1e7)
-        throw InputError({"command line", "--seconds", printable(text), "must be a number of seconds above 0"});
+        throw InputError({"command line", "--seconds", shortened(text), "must be a number of seconds above 0"});
     return value;
 }
 
@@ -51,7 +53,7 @@ std::vector<std::string> ids_of(const std::string& text) {
     for (std::size_t at = 0; !text.empty() && at <= text.size();) {
         const std::size_t comma = std::min(text.find(',', at), text.size());
         if (comma == at)
-            throw InputError({"command line", "--mutants", printable(text), "must be ids with commas between"});
+            throw InputError({"command line", "--mutants", shortened(text), "must be ids with commas between"});
         ids.push_back(text.substr(at, comma - at));
         at = comma + 1;
     }
@@ -63,13 +65,14 @@ props::FuzzOptions fuzz_options(const Options& options) {
         throw InputError({"command line", "--cases", std::to_string(*options.cases), "must be >= 1"});
     if (options.replay && options.mutants) {
         throw InputError(
-            {"command line", "--replay", printable(*options.replay), "must not be given together with --mutants"});
+            {"command line", "--replay", shortened(*options.replay), "must not be given together with --mutants"});
     }
     props::FuzzOptions fuzz;
     fuzz.seconds = options.seconds;
     fuzz.cases = options.cases;
     fuzz.seed = static_cast<std::uint64_t>(options.seed.value_or(0));
     fuzz.law = options.law;
+    if (!options.replay && !options.mutants) fuzz.corpus = props::corpus();
     if (options.replay) fuzz.replay.push_back(props::parse_case(*options.replay));
     fuzz.mutants = options.mutants;
     // Both refuse what they do not know; it is too late for that once the answer has begun.
@@ -110,7 +113,7 @@ Action declare_fuzz(OptionSet& set) {
     set.integer("--seed", "the same seed gives the same cases (0)", options->seed);
     set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
     set.text({"--law", "NAME", "one law, or all of one subject (all)"}, options->law);
-    set.text({"--replay", "CASE", "run this case instead of random ones"}, options->replay);
+    set.text({"--replay", "CASE", "run this case alone"}, options->replay);
     set.optional_value({"--mutants", "ID,...", "plant these known faults (all) and say which law kills each"},
                        [options](const std::string& text) { options->mutants = ids_of(text); });
     add_json(set, options->json);

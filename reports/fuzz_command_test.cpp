@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "props/corpus.hpp"
 #include "reports/command_runner.hpp"
 
 namespace shardproof::reports {
@@ -49,10 +50,19 @@ TEST(FuzzCommand, AnswersWithTheKeysOfTheContract) {
     EXPECT_EQ(answer["mutants"], json::array());
 }
 
+TEST(FuzzCommand, ReplaysTheCorpusFirstUnlessAskedForOtherThings) {
+    const auto all = static_cast<std::int64_t>(props::corpus_lines().size());
+    EXPECT_EQ(fuzzed({"--cases", "3"}, 0)["corpus"], all);
+    EXPECT_EQ(fuzzed({"--cases", "3", "--law", "mesh"}, 0)["corpus"], all);
+    EXPECT_EQ(fuzzed({"--replay", "rules=titan-train"}, 0)["corpus"], 0);
+    EXPECT_EQ(fuzzed({"--mutants", "m13"}, 0)["corpus"], 0);
+}
+
 TEST(FuzzCommand, SaysSoInWords) {
     const Printed printed = run_command_line({"fuzz", "--cases", "20"});
     EXPECT_EQ(printed.code, 0) << printed.err;
-    for (const char* text : {"seed     0", "zero_token_rank", "a second", "verdict  no law broken"}) {
+    for (const char* text :
+         {"seed     0", "corpus   ", " cases replayed", "zero_token_rank", "a second", "verdict  no law broken"}) {
         EXPECT_THAT(printed.out, HasSubstr(text));
     }
 }
@@ -90,6 +100,8 @@ TEST(FuzzCommand, RefusesWhatItDoesNotKnow) {
     expect_refused({"--replay", ""}, 2, {"--replay"});
     expect_refused({"--law", "no-such-law"}, 2, {"--law=no-such-law", "must be"});
     expect_refused({"--mutants", "m13,,m25"}, 2, {"--mutants=m13,,m25", "commas"});
+    expect_refused({"--mutants="}, 2, {"--mutants: must not be empty"});
+    expect_refused({"--mutants", "", "--seed", "1"}, 2, {"--mutants: must not be empty"});
     expect_refused({"--mutants", "m99"}, 2, {"--mutants=m99", "must be one of m03"});
     expect_refused({"--backend", "gpu"}, 3, {"no GPU"});
     expect_refused({"--backend", "oracle"}, 2, {"--backend=oracle"});

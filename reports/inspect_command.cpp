@@ -34,6 +34,11 @@ struct Inspected {
 
 Inspected inspect(const fs::path& path) {
     std::error_code error;
+    if (path.extension() == ".json" && fs::is_regular_file(path, error)) {
+        throw InputError(
+            {path.string(), "PATH", "",
+             "must be a safetensors file, or the folder of a model: give the folder that this file is in"});
+    }
     if (!fs::is_directory(path, error)) return {Checkpoint::from_sources({map_file(path, path.string())}), {}};
     ModelConfig config = read_config(path / "config.json");
     return {Checkpoint::open(path), std::move(config)};
@@ -144,10 +149,19 @@ void print(const Inspected& inspected, std::ostream& out) {
     out << '\n';
 }
 
+std::string note_on_dtype(const Inspected& inspected) {
+    if (!inspected.config) return {};
+    const std::vector<Parameter> parameters = family_of(*inspected.config).parameters(*inspected.config);
+    const auto& items = inspected.checkpoint.items();
+    const auto first = items.find(parameters.front().sources.front().tensor);
+    return first == items.end() ? std::string{} : dtype_note(*inspected.config, first->second.entry->dtype);
+}
+
 int run_inspect(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.path);
     const Inspected inspected = inspect(options.path);
     for (const std::string& note : inspected.checkpoint.notes()) console.err << "note: " << note << '\n';
+    if (const std::string note = note_on_dtype(inspected); !note.empty()) console.err << "note: " << note << '\n';
     print(inspected, answer.text());
     answer.json([&](JsonWriter& json) { write_json(inspected, json); });
     return exit_ok;

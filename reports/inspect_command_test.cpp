@@ -74,6 +74,16 @@ TEST(Inspect, NamesAModelsFilesAsItsIndexDoes) {
     EXPECT_EQ(answer["active_parameters"], parameters - 2 * 14 * 3 * 64 * 40);
 }
 
+TEST(Inspect, OfAFileOfAModelSaysToGiveTheFolder) {
+    for (const char* file : {"/config.json", "/model.safetensors.index.json"}) {
+        const Printed printed = run_command_line({"inspect", kDemo + file});
+        EXPECT_EQ(printed.code, 2);
+        EXPECT_THAT(printed.err,
+                    HasSubstr(std::string{file} + ": PATH: must be a safetensors file, or the folder of a"));
+    }
+    EXPECT_THAT(run_command_line({"inspect", kDemo + "/absent.json"}).err, HasSubstr("file missing"));
+}
+
 TEST(Inspect, RefusesATruncatedFile) {
     TemporaryFolder folder;
     const std::string file = folder / "small.safetensors";

@@ -48,18 +48,20 @@ void refuse_other_ranks(const fs::path& folder, std::int64_t world) {
         const std::string digits = name.substr(5, name.size() - 5 - 12);
         const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
         if (!is_number || (digits.size() <= 18 && std::stoll(digits) < world)) continue;
-        throw InputError({folder.string(), "--out", printable(name),
+        throw InputError({folder.string(), "--out", shortened(name),
                           fmt::format("must hold no rank files beyond this world of {}", world)});
     }
 }
 
-// What stands in a file's place must be a file: it is replaced, and nothing else may be.
+// What stands in a file's place must be a file: it is replaced, and nothing else may be, here or where a link leads.
 void require_replaceable(const fs::path& folder, std::int64_t world) {
     const auto require = [&](const std::string& name) {
         std::error_code error;
-        const fs::file_status status = fs::status(folder / name, error);
+        const fs::file_status status = fs::symlink_status(folder / name, error);
         if (!fs::exists(status) || fs::is_regular_file(status)) return;
-        throw InputError({folder.string(), "--out", printable(name), "must be a regular file, or not be there yet"});
+        throw InputError({folder.string(), "--out", shortened(name),
+                          fs::is_symlink(status) ? "must be a file of this folder, not a link"
+                                                 : "must be a regular file, or not be there yet"});
     };
     require(kManifestFile);
     for (std::int64_t rank = 0; rank < world; ++rank) require(rank_file_name(Rank{rank}));
@@ -80,7 +82,7 @@ bool print_violations(const Plan& plan, const Answer& answer) {
 // Everything that can be refused is refused before the folder is made.
 std::optional<fs::path> open_folder(const Options& options, const Plan& plan, const RankLoader& loader,
                                     OutputFolder* folder) {
-    require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards");
+    require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards", "--layers N");
     if (folder == nullptr) return std::nullopt;
     refuse_other_ranks(*options.out, plan.world());
     require_replaceable(*options.out, plan.world());

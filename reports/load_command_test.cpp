@@ -146,6 +146,33 @@ TEST(LoadCommand, ReplacesNothingButFiles) {
     EXPECT_FALSE(std::filesystem::exists(std::filesystem::path{folder / "out"} / "rank_00000.safetensors"));
 }
 
+// The target of a link is a file of someone else.
+TEST(LoadCommand, FollowsNoLinkInPlaceOfARanksFile) {
+    for (const char* name : {"rank_00001.safetensors", "manifest.json"}) {
+        TemporaryFolder folder;
+        fs::create_directories(folder / "out");
+        write_text(folder / "target", "mine");
+        fs::create_symlink(folder / "target", folder / (std::string{"out/"} + name));
+        const Printed refused = load({"--out", folder / "out"});
+        EXPECT_EQ(refused.code, 2);
+        EXPECT_THAT(refused.err, HasSubstr(std::string{name} + ": must be a file of this folder, not a link"));
+        fs::remove(folder / "target");  // nor one that leads nowhere
+        EXPECT_EQ(load({"--out", folder / "out"}).code, 2);
+        EXPECT_FALSE(fs::exists(folder / "target"));
+        EXPECT_FALSE(fs::exists(folder / "out/rank_00000.safetensors"));
+    }
+}
+
+TEST(LoadCommand, RefusesAFolderThatTakesNoFilesAsBadInput) {
+    if (!fs::exists("/proc/self")) GTEST_SKIP() << "no /proc";
+    for (const char* out : {"/proc/shardproof", "/proc/self"}) {
+        const Printed refused = load({"--out", out});
+        EXPECT_EQ(refused.code, 2);
+        EXPECT_THAT(refused.err, HasSubstr("--out: must be writable"));
+        EXPECT_EQ(std::ranges::count(refused.err, '\n'), 1) << refused.err;
+    }
+}
+
 TEST(LoadCommand, RefusesAMalformedManifestByField) {
     TemporaryFolder folder;
     ASSERT_EQ(load({"--dry-run", "--out", folder / "out"}).code, 0);
@@ -158,7 +185,7 @@ TEST(LoadCommand, RefusesAMalformedManifestByField) {
     };
     json bad = good;
     bad["ranks"][1]["params"][0]["xxh64"] = "short";
-    EXPECT_THAT(refusal(bad), HasSubstr("ranks[1].params[0].xxh64=\\\"short\\\": must be 16 hex digits or null"));
+    EXPECT_THAT(refusal(bad), HasSubstr("ranks[1].params[0].xxh64=\"short\": must be 16 hex digits or null"));
     bad = good;
     bad["ranks"][1]["rank"] = 0;
     EXPECT_THAT(refusal(bad), HasSubstr("ranks[1].rank=0: ranks must be in order"));

@@ -48,8 +48,10 @@ public:
     }
     [[nodiscard]] bool is_null() const { return value_->is_null(); }
     [[noreturn]] void refuse(const std::string& rule) const {
-        throw InputError(
-            {*file_, path_, printable(value_->dump(-1, ' ', false, json::error_handler_t::replace), 60), rule});
+        constexpr std::size_t kLengthMax = 60;
+        std::string value = value_->dump(-1, ' ', true, json::error_handler_t::replace);  // ASCII: may be cut anywhere
+        if (value.size() > kLengthMax) value = value.substr(0, kLengthMax) + "...";
+        throw InputError({*file_, path_, std::move(value), rule});
     }
 
 private:

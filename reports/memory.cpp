@@ -88,12 +88,13 @@ MemoryFound available_memory(const fs::path& root) {
     return found;
 }
 
-void require_memory(std::uint64_t bytes_needed, std::string_view purpose, const MemoryFound& found) {
+void require_memory(std::uint64_t bytes_needed, std::string_view purpose, std::string_view or_else,
+                    const MemoryFound& found) {
     if (bytes_needed <= found.bytes) return;
     throw EnvironmentError(
         fmt::format("memory will not suffice: {} needs {} bytes ({}), {} leaves {} bytes ({})", purpose, bytes_needed,
                     bytes_text(bytes_needed), found.limit, found.bytes, bytes_text(found.bytes)),
-        "use a machine with more, or --layers N");
+        fmt::format("use a machine with more, or {}", or_else));
 }
 
 }  // namespace shardproof::reports

@@ -17,8 +17,8 @@ struct MemoryFound {
 // sets no limit.
 [[nodiscard]] MemoryFound available_memory(const std::filesystem::path& root = "/");
 
-// Throws EnvironmentError with bytes needed and found.
-void require_memory(std::uint64_t bytes_needed, std::string_view purpose,
+// Throws EnvironmentError with bytes needed and found. `or_else` is what the command's own options can do about it.
+void require_memory(std::uint64_t bytes_needed, std::string_view purpose, std::string_view or_else,
                     const MemoryFound& found = available_memory());
 
 }  // namespace shardproof::reports

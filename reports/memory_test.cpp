@@ -54,10 +54,11 @@ TEST(Memory, IsLimitedByAnOldCgroupOfAContainer) {
 }
 
 TEST(Memory, ThatWillNotSufficeIsRefusedWithBytesNeededAndFound) {
-    EXPECT_NO_THROW(require_memory(1000, "a run", {1000, "free memory"}));
-    EXPECT_THAT([] { require_memory(1001, "a run", {1000, "free memory"}); },
-                testing::ThrowsMessage<EnvironmentError>(testing::AllOf(testing::HasSubstr("a run needs 1001 bytes"),
-                                                                        testing::HasSubstr("leaves 1000 bytes"))));
+    EXPECT_NO_THROW(require_memory(1000, "a run", "--layers N", {1000, "free memory"}));
+    EXPECT_THAT([] { require_memory(1001, "a run", "--layers N", {1000, "free memory"}); },
+                testing::ThrowsMessage<EnvironmentError>(testing::AllOf(
+                    testing::HasSubstr("a run needs 1001 bytes"), testing::HasSubstr("leaves 1000 bytes"),
+                    testing::HasSubstr("use a machine with more, or --layers N"))));
 }
 
 }  // namespace

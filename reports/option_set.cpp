@@ -1,12 +1,15 @@
 // The one file that sees CLI11: its headers cost seconds in every file that includes them.
 #include "reports/option_set.hpp"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <utility>
 #include <vector>
 
 #include "oracle/model/error.hpp"
+#include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -14,7 +17,7 @@ namespace {
 constexpr const char* kHelpTitle = "Options";
 
 InputError refusal(std::string name, const std::string& value, std::string rule) {
-    return InputError({"command line", std::move(name), printable(value), std::move(rule)});
+    return InputError({"command line", std::move(name), shortened(value), std::move(rule)});
 }
 
 // CLI11 says what is wrong as "OPTION: REASON", in one or more lines; the first is enough.
@@ -72,6 +75,17 @@ struct OptionSet::State {
         declared.push_back({name, option, need, std::move(take)});
         return option;
     }
+    // CLI11 does not tell an empty value from none.
+    void refuse_empty_optional_values(std::span<const std::string> args) const {
+        for (std::size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
+            for (const Declared& one : declared) {
+                if (one.option->get_expected_min() > 0 || one.option->get_expected_max() == 0) continue;
+                const bool is_empty =
+                    args[i] == one.name + "=" || (args[i] == one.name && i + 1 < args.size() && args[i + 1].empty());
+                if (is_empty) throw refusal(one.name, "", "must not be empty");
+            }
+        }
+    }
     // So that an unknown option is named before a missing one.
     void leave_requirements_to_us() const {
         for (const Declared& one : declared) one.option->required(false);
@@ -127,6 +141,7 @@ void OptionSet::group(const std::string& title) { state_->title = title; }
 
 bool OptionSet::parse(std::span<const std::string> args) {
     state_->leave_requirements_to_us();
+    state_->refuse_empty_optional_values(args);
     try {
         state_->app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
     } catch (const CLI::CallForHelp&) {
@@ -158,6 +173,9 @@ std::int64_t parse_integer(const std::string& field, const std::string& text) {
     std::int64_t value = 0;
     const char* const end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc::result_out_of_range && stop == end) {
+        throw refusal(field, text, fmt::format("must be from {} to {}", INT64_MIN, INT64_MAX));
+    }
     if (error != std::errc{} || stop != end) throw refusal(field, text, "must be a whole number");
     return value;
 }

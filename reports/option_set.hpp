@@ -44,7 +44,7 @@ public:
     void on_or_off(const std::string& name, const std::string& help, bool& target);
     // `take` gets what was typed, and may throw InputError.
     void value(const Spelling& spelling, Taker take);
-    // The value may be left out: `take` gets "" then.
+    // The value may be left out: `take` gets "" then. One that is given must not be empty.
     void optional_value(const Spelling& spelling, Taker take);
 
     // The options declared from here on stand under this title in --help.
@@ -60,7 +60,7 @@ private:
     std::unique_ptr<State> state_;
 };
 
-// Throws InputError "command line: FIELD=VALUE: must be a whole number".
+// Throws InputError "command line: FIELD=VALUE: must be a whole number", or the range where it is one.
 [[nodiscard]] std::int64_t parse_integer(const std::string& field, const std::string& text);
 
 }  // namespace shardproof::reports

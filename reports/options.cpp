@@ -79,6 +79,11 @@ void add_json(OptionSet& set, std::string& target) {
     set.text({"--json", "FILE", "the answer for machines, to FILE; - for standard output"}, target);
 }
 
+bool has_layout(const LayoutOptions& options) {
+    return has_vllm_words(options) || options.dp_replicate || options.dp_shard || options.cp || options.tp ||
+           options.pp || options.ep || options.world || options.sequence_parallel || options.rules != "titan-infer";
+}
+
 Layout layout_of(const LayoutOptions& options) {
     RawDims raw;
     std::string note;
@@ -98,8 +103,18 @@ Layout layout_of(const LayoutOptions& options) {
     return {ParallelDims::parse(raw), &rule_set_named(options.rules), std::move(note)};
 }
 
+std::string dtype_note(const ModelConfig& config, DType of_tensors) {
+    if (!config.dtype || *config.dtype == of_tensors) return {};
+    return fmt::format("config.json says {}, the tensors are {}: the tensors decide", name_of(*config.dtype),
+                       name_of(of_tensors));
+}
+
 void print_notes(const Layout& layout, const Plan& plan, const Console& console) {
     if (!layout.note.empty()) console.err << "note: " << layout.note << '\n';
+    if (!plan.params.empty()) {
+        const std::string note = dtype_note(plan.config, plan.params.front().dtype);
+        if (!note.empty()) console.err << "note: " << note << '\n';
+    }
     for (const std::string& warning : plan.warnings) console.err << "warning: " << warning << '\n';
 }
 

@@ -34,8 +34,12 @@ void add_layout(OptionSet& set, LayoutOptions& options);
 void add_layers(OptionSet& set, std::optional<std::int64_t>& layers);
 void add_json(OptionSet& set, std::string& target);
 
+// Whether a layout was typed.
+[[nodiscard]] bool has_layout(const LayoutOptions& options);
 // Checks and completes what was typed. Throws InputError.
 [[nodiscard]] Layout layout_of(const LayoutOptions& options);
+// What the tensors' dtype contradicts in config.json; empty where they agree.
+[[nodiscard]] std::string dtype_note(const ModelConfig& config, DType of_tensors);
 // Notes and warnings, to the console's `err`: once nothing can be refused any more, since a refusal is one line.
 void print_notes(const Layout& layout, const Plan& plan, const Console& console);
 

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "oracle/model/error.hpp"
 #include "reports/text.hpp"
+#include "reports/writable.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -40,8 +39,7 @@ OutputFolder::OutputFolder(fs::path folder) : folder_{without_slash(std::move(fo
     is_new_ = !fs::exists(status);
     const fs::path there = existing_ancestor(folder_);
     if (!fs::is_directory(there, error)) refuse(there, "must be a folder");
-    if (access(there.c_str(), W_OK | X_OK) != 0)
-        refuse(there, fmt::format("must be writable: {}", std::strerror(errno)));
+    if (const std::string why = why_not_writable(there); !why.empty()) refuse(there, "must be writable: " + why);
     place_ = is_new_ ? fs::path{folder_.string() + fmt::format(".tmp-{}", getpid())} : folder_;
 }
 
@@ -54,7 +52,7 @@ void OutputFolder::require_space(std::uint64_t bytes_needed) const {
     std::error_code error;
     const fs::path there = existing_ancestor(folder_);
     const fs::space_info space = fs::space(there, error);
-    if (error || space.available >= bytes_needed) return;
+    if (error || space.capacity == 0 || space.available >= bytes_needed) return;
     throw EnvironmentError(fmt::format("the disk is too small: {} needs {} bytes ({}), {} bytes ({}) are free",
                                        printable(folder_.string()), bytes_needed, bytes_text(bytes_needed),
                                        space.available, bytes_text(space.available)),

@@ -8,7 +8,7 @@ namespace shardproof::reports {
 
 class OutputFolder {
 public:
-    // Only looks; makes nothing. Throws InputError naming --out: no folder and none can be made, not writable.
+    // Only looks; leaves nothing. Throws InputError naming --out: no folder and none can be made, not writable.
     explicit OutputFolder(std::filesystem::path folder);
     ~OutputFolder();  // removes what is incomplete
     OutputFolder(const OutputFolder&) = delete;

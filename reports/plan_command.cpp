@@ -11,10 +11,13 @@
 #include "reports/answer.hpp"
 #include "reports/command.hpp"
 #include "reports/exit.hpp"
+#include "reports/memory.hpp"
 #include "reports/options.hpp"
 #include "reports/plan_json.hpp"
+#include "reports/plan_memory.hpp"
 #include "reports/plan_text.hpp"
 #include "reports/planned_model.hpp"
+#include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -42,7 +45,7 @@ PlanView view_of(const Options& options, const Plan& plan) {
         view.params.push_back(i);
     }
     if (options.params && view.params.empty()) {
-        throw InputError({"command line", "--params", printable(*options.params), "matches no parameter"});
+        throw InputError({"command line", "--params", shortened(*options.params), "matches no parameter"});
     }
     return view;
 }
@@ -65,6 +68,7 @@ int run_plan(const Options& options, const Console& console) {
     refuse_params_of_stages(options, model, layout);
     const Plan plan = plan_of(model, layout.dims, *layout.rules);
     const PlanView view = view_of(options, plan);
+    require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
     print_notes(layout, plan, console);
     if (layout.dims.pp() > 1) {
         console.err << fmt::format("note: --pp={}: meshes and groups only, parameters are planned with --pp 1\n",

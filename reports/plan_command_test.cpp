@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -118,6 +121,52 @@ TEST(PlanCommand, WithPipelineStagesGivesMeshesAndRefusesParameters) {
     const Printed refused = run_command_line(asked);
     EXPECT_EQ(refused.code, 2);
     EXPECT_THAT(refused.err, HasSubstr("--pp=2: must be 1"));
+}
+
+// What this process may map beyond what it has mapped already.
+class AddressSpaceLimit {
+public:
+    explicit AddressSpaceLimit(std::uint64_t bytes_more) {
+        std::uint64_t pages = 0;
+        std::ifstream("/proc/self/statm") >> pages;
+        getrlimit(RLIMIT_AS, &before_);
+        rlimit limit = before_;
+        limit.rlim_cur = pages * static_cast<std::uint64_t>(getpagesize()) + bytes_more;
+        setrlimit(RLIMIT_AS, &limit);
+    }
+    ~AddressSpaceLimit() { setrlimit(RLIMIT_AS, &before_); }
+    AddressSpaceLimit(const AddressSpaceLimit&) = delete;
+    AddressSpaceLimit& operator=(const AddressSpaceLimit&) = delete;
+
+private:
+    rlimit before_{};
+};
+
+TEST(PlanCommand, RefusesMoreRanksThanMemoryHoldsBeforeItPrints) {
+    const AddressSpaceLimit limit(std::uint64_t{1} << 30);
+    const Printed printed = run_command_line({"plan", kDemo, "--dp-replicate", "16777216", "--rules", "titan-train"});
+    EXPECT_EQ(printed.code, 3);
+    EXPECT_EQ(printed.out, "");
+    EXPECT_THAT(printed.err,
+                testing::ContainsRegex("a plan of 16777216 ranks needs [0-9]+ bytes .* leaves [0-9]+ bytes"));
+    EXPECT_THAT(printed.err, Not(HasSubstr("--layers")));
+}
+
+TEST(PlanCommand, NotesADtypeOfTheConfigThatTheTensorsDoNotHave) {
+    TemporaryFolder folder;
+    const std::string model = folder / "model";
+    std::filesystem::copy(kDemo, model);
+    json config = json::parse(text_of(model + "/config.json"));
+    for (const char* key : {"dtype", "torch_dtype"}) {
+        if (config.contains(key)) config[key] = "float32";
+    }
+    write_text(model + "/config.json", config.dump());
+    for (const std::vector<std::string>& args :
+         {std::vector<std::string>{"plan", model}, {"inspect", model}, {"check", model, "--tokens", "1"}}) {
+        const Printed printed = run_command_line(args);
+        EXPECT_EQ(printed.code, 0);
+        EXPECT_EQ(printed.err, "note: config.json says F32, the tensors are BF16: the tensors decide\n");
+    }
 }
 
 TEST(PlanCommand, FoldsLayersThatAreAlike) {

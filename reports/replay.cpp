@@ -1,10 +1,36 @@
 #include "reports/replay.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
+#include "oracle/model/error.hpp"
+
 namespace shardproof::reports {
 namespace {
+
+// What printable() would show in other characters, quotes and backslashes apart.
+bool has_controls(std::string_view word) {
+    std::string text{word};
+    std::erase_if(text, [](char c) { return c == '"' || c == '\\'; });
+    return printable(text, std::string::npos) != text;
+}
+
+// bash's $'...': every byte that is no plain ASCII as its number.
+std::string escaped(std::string_view word) {
+    std::string text = "$'";
+    for (const char c : word) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte >= 0x7F) {
+            text += fmt::format("\\x{:02x}", byte);
+        } else {
+            if (c == '\'' || c == '\\') text += '\\';
+            text += c;
+        }
+    }
+    return text + "'";
+}
 
 std::string quoted(std::string_view word) {
     const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
@@ -12,6 +38,7 @@ std::string quoted(std::string_view word) {
                std::string_view{"-_./=,:+@%"}.find(static_cast<char>(c)) != std::string_view::npos;
     });
     if (plain) return std::string{word};
+    if (has_controls(word)) return escaped(word);
     std::string text = "'";
     for (const char c : word) text += c == '\'' ? std::string{"'\\''"} : std::string{c};
     return text + "'";

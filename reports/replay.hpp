@@ -8,7 +8,7 @@
 
 namespace shardproof::reports {
 
-// Words of a command line, quoted for a shell where they need it.
+// Words of a command line, quoted for a shell where they need it; control characters as bash's $'...' has them.
 class ReplayLine {
 public:
     explicit ReplayLine(std::string_view command);

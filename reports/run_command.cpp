@@ -15,6 +15,7 @@
 #include "reports/forward_options.hpp"
 #include "reports/memory.hpp"
 #include "reports/progress.hpp"
+#include "reports/text.hpp"
 #include "sim/forward.hpp"
 
 namespace shardproof::reports {
@@ -69,22 +70,33 @@ Tensor run_sim(const Plan& plan, const Model& model, const Batch& batch, const I
     return logits;
 }
 
+// The oracle is one program in double precision: no ranks, one arithmetic.
+void refuse_dtype_of_oracle(const Options& options) {
+    if (options.dtype.empty()) return;
+    throw InputError({"command line", "--dtype", shortened(options.dtype),
+                      "has no meaning with --backend oracle, which computes in double precision"});
+}
+
 int run_run(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.model);
     const Backend backend = backend_of(options.backend, true);
     const Arithmetic arithmetic = arithmetic_of(options.dtype);
     const Layout layout = layout_of(options.layout);
     if (backend == Backend::sim) sim::require_runnable(layout.dims);
+    if (backend == Backend::oracle) refuse_dtype_of_oracle(options);
     require_writable(options.out, "--out");
     require_not_of_model(options.out, "--out", options.model);
     if (options.out == std::filesystem::path{options.json})
-        throw InputError({"command line", "--json", printable(options.json), "must not be the file that --out names"});
+        throw InputError({"command line", "--json", shortened(options.json), "must not be the file that --out names"});
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
-    require_memory(forward_bytes(plan, ids, backend == Backend::oracle), "run");
+    require_memory(backend == Backend::oracle ? oracle_bytes(model.config, ids) : forward_bytes(plan, ids, false),
+                   "run", "--layers N");
     print_notes(layout, plan, console);
+    if (backend == Backend::oracle && has_layout(options.layout))
+        console.err << "note: the layout has no meaning with --backend oracle, which knows no ranks\n";
 
     const Tensor logits = backend == Backend::oracle
                               ? run_oracle(model, batch, ids, console)

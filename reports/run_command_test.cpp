@@ -220,6 +220,16 @@ TEST(RunCommand, RefusesAnOutputThatCannotBeWritten) {
     EXPECT_EQ(run_command_line(args(folder / ".")).code, 2);
 }
 
+// 2^20 ranks would not fit, and the oracle has none.
+TEST(RunCommand, HoldsNoRanksForTheOracleAndSaysThatALayoutMeansNothing) {
+    TemporaryFolder folder;
+    const Printed printed =
+        run_command_line({"run", kDemo, "--backend", "oracle", "--rules", "titan-train", "--dp-replicate", "1048576",
+                          "--input-ids", kDemo + "/golden.safetensors", "--out", folder / "out"});
+    EXPECT_EQ(printed.code, 0);
+    EXPECT_EQ(printed.err, "note: the layout has no meaning with --backend oracle, which knows no ranks\n");
+}
+
 TEST(RunCommand, RefusesWhatTheBackendsLack) {
     TemporaryFolder folder;
     const std::string out = folder / "out";
@@ -232,6 +242,8 @@ TEST(RunCommand, RefusesWhatTheBackendsLack) {
     expect_refused(args({"--backend", "cpu"}), 2, {"--backend=cpu", "oracle, sim or gpu"}, out);
     expect_refused(args({"--backend", "gpu"}), 3, {"no GPU", "--backend sim"}, out);
     expect_refused(args({"--backend", "sim", "--dtype", "f16"}), 2, {"--dtype=f16", "f32 or bf16"}, out);
+    expect_refused(args({"--backend", "oracle", "--dtype", "f32"}), 2,
+                   {"--dtype=f32: has no meaning with --backend oracle"}, out);
     expect_refused(args({"--backend", "sim", "--cp", "2"}), 2, {"--cp=2", "must be 1"}, out);
     expect_refused(args({"--backend", "sim", "--pp", "2"}), 2, {"--pp=2", "must be 1"}, out);
 }

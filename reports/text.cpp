@@ -19,6 +19,14 @@ std::size_t width_of(const std::string& text) {
 
 }  // namespace
 
+std::string shortened(std::string_view text) {
+    constexpr std::size_t kLengthMax = 200;
+    if (text.size() <= kLengthMax) return std::string{text};
+    std::size_t end = kLengthMax - 3;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+    return std::string{text.substr(0, end)} + "...";
+}
+
 std::string grouped(std::uint64_t number) {
     std::string text = std::to_string(number);
     for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, 1, ',');

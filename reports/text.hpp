@@ -4,12 +4,17 @@
 #include <iosfwd>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "oracle/model/box.hpp"
 #include "oracle/model/ids.hpp"
 
 namespace shardproof::reports {
+
+// A word of the user's for the value of an InputError, which escapes control characters itself: cut to 200 bytes with
+// "..." at a character boundary.
+[[nodiscard]] std::string shortened(std::string_view text);
 
 // "1,234,567"
 [[nodiscard]] std::string grouped(std::uint64_t number);

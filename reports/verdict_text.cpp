@@ -49,7 +49,10 @@ void print_check(const CheckReport& report, const std::string& replay, std::ostr
                    std::to_string(layer.tokens_with_other_ids)});
     }
     table.print(out);
-    if (report.ok()) {
+    const bool is_empty = !report.verdict.layers.empty() && report.verdict.layers.back().tokens == 0;
+    if (report.ok() && is_empty) {
+        out << "verdict  the loading holds; there are no tokens, so that no layer was judged\n";
+    } else if (report.ok()) {
         out << "verdict  holds: every rank's every layer is within its bound of the oracle's\n";
     } else {
         const Mismatch& failure = *report.failure;

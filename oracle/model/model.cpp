@@ -21,41 +21,40 @@ bool same_shape(const std::vector<std::uint64_t>& found, const Shape& expected) 
 
 std::string shown(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ",")); }
 
-[[noreturn]] void refuse(const Checkpoint& checkpoint, const Item& item, std::string value, std::string rule) {
-    throw InputError({checkpoint.files()[item.file_idx].source().name(), printable(item.entry->name), std::move(value),
-                      std::move(rule)});
+// A source is named as the index names it; a user needs the folder as well.
+[[noreturn]] void refuse(const Model& model, const Item& item, std::string value, std::string rule) {
+    const std::string& file = model.checkpoint.files()[item.file_idx].source().name();
+    throw InputError({(std::filesystem::path{model.name} / file).string(), printable(item.entry->name),
+                      std::move(value), std::move(rule)});
 }
 
-const Item& check_source(const Checkpoint& checkpoint, const Source& source, const Parameter& parameter) {
-    const auto found = checkpoint.items().find(source.tensor);
-    if (found == checkpoint.items().end()) {
+void check_source(const Model& model, const Source& source, const Parameter& parameter) {
+    const auto found = model.checkpoint.items().find(source.tensor);
+    if (found == model.checkpoint.items().end()) {
         throw InputError(
-            {checkpoint.name(), source.tensor, "",
+            {model.checkpoint.name(), source.tensor, "",
              fmt::format("tensor missing: {} needs it, of shape {}", parameter.name, to_string(source.tensor_shape))});
     }
     const Item& item = found->second;
     if (!same_shape(item.entry->shape, source.tensor_shape)) {
-        refuse(checkpoint, item, shown(item.entry->shape),
+        refuse(model, item, shown(item.entry->shape),
                fmt::format("shape must be {} by config.json", to_string(source.tensor_shape)));
     }
     const DType dtype = item.entry->dtype;
     if (dtype != DType::BF16 && dtype != DType::F16 && dtype != DType::F32) {
-        refuse(checkpoint, item, std::string(name_of(dtype)), "dtype must be BF16, F16 or F32");
+        refuse(model, item, std::string(name_of(dtype)), "dtype must be BF16, F16 or F32");
     }
-    return item;
+    // The embeddings are the first parameter, so they have been looked at by now.
+    const DType of_model = dtype_of(model, model.parameters.front());
+    if (dtype != of_model) {
+        refuse(model, item, std::string(name_of(dtype)),
+               fmt::format("dtype must be {}, that of {}: a model has one dtype", name_of(of_model),
+                           model.parameters.front().sources.front().tensor));
+    }
 }
 
-void check_parameter(const Checkpoint& checkpoint, const Parameter& parameter) {
-    const SafetensorsEntry* first = nullptr;
-    for (const Source& source : parameter.sources) {
-        const Item& item = check_source(checkpoint, source, parameter);
-        if (first == nullptr) first = item.entry;
-        if (item.entry->dtype != first->dtype) {
-            refuse(checkpoint, item, std::string(name_of(item.entry->dtype)),
-                   fmt::format("dtype must be {}, as that of {}: both are part of {}", name_of(first->dtype),
-                               first->name, parameter.name));
-        }
-    }
+void check_parameter(const Model& model, const Parameter& parameter) {
+    for (const Source& source : parameter.sources) check_source(model, source, parameter);
 }
 
 // The tensor that a tied model may hold although it is the embedding matrix again.
@@ -68,10 +67,10 @@ void check_tied_head(const Model& model) {
     const TensorView want = model.checkpoint.tensor(embeddings);
     const TensorView found = model.checkpoint.tensor(kHead);
     const std::string rule = fmt::format("must equal {} byte for byte: tie_word_embeddings is true", embeddings);
-    if (found.shape != want.shape) refuse(model.checkpoint, head->second, to_string(found.shape), rule);
-    if (found.dtype != want.dtype) refuse(model.checkpoint, head->second, std::string(name_of(found.dtype)), rule);
+    if (found.shape != want.shape) refuse(model, head->second, to_string(found.shape), rule);
+    if (found.dtype != want.dtype) refuse(model, head->second, std::string(name_of(found.dtype)), rule);
     if (!std::equal(found.bytes.begin(), found.bytes.end(), want.bytes.begin(), want.bytes.end())) {
-        refuse(model.checkpoint, head->second, "", rule);
+        refuse(model, head->second, "", rule);
     }
 }
 
@@ -83,7 +82,7 @@ void check_nothing_else(const Model& model) {
     if (model.config.tie_embeddings) expected.insert(kHead);
     for (const auto& [name, item] : model.checkpoint.items()) {
         if (expected.contains(name)) continue;
-        refuse(model.checkpoint, item, shown(item.entry->shape),
+        refuse(model, item, shown(item.entry->shape),
                fmt::format("tensor unexpected: no parameter of {} by config.json", model.config.family));
     }
 }
@@ -98,7 +97,7 @@ Model open_model(const std::filesystem::path& directory) {
 Model make_model(std::string name, ModelConfig config, Checkpoint checkpoint) {
     std::vector<Parameter> parameters = family_of(config).parameters(config);
     Model model{std::move(name), std::move(config), std::move(checkpoint), std::move(parameters)};
-    for (const Parameter& parameter : model.parameters) check_parameter(model.checkpoint, parameter);
+    for (const Parameter& parameter : model.parameters) check_parameter(model, parameter);
     check_nothing_else(model);
     if (model.config.tie_embeddings) check_tied_head(model);
     return model;

@@ -17,9 +17,9 @@ struct Model {
     std::vector<Parameter> parameters;  // of the family, in model order
 };
 
-// Opens MODEL and checks that its tensors are exactly those of its family, with the right shapes, all parts of one
-// parameter in one dtype of BF16, F16, F32. A tied lm_head.weight that is present anyway must equal the embeddings byte
-// for byte. Throws InputError naming the tensor.
+// Opens MODEL and checks that its tensors are exactly those of its family, with the right shapes, all in the dtype of
+// the embeddings, which is BF16, F16 or F32. A tied lm_head.weight that is present anyway must equal the embeddings
+// byte for byte. Throws InputError naming the tensor.
 [[nodiscard]] Model open_model(const std::filesystem::path& directory);
 // The same over tensors already at hand (tests, property cases).
 [[nodiscard]] Model make_model(std::string name, ModelConfig config, Checkpoint checkpoint);

@@ -84,7 +84,7 @@ Tensors tensors_of(const ModelConfig& config) {
 Model open(const ModelConfig& config, const Tensors& tensors) {
     std::vector<std::pair<std::string, TensorView>> views;
     for (const auto& [name, tensor] : tensors) views.emplace_back(name, tensor.view());
-    return make_model("m", config, Checkpoint::from_sources({own_bytes(to_safetensors(views), "m/model.safetensors")}));
+    return make_model("m", config, Checkpoint::from_sources({own_bytes(to_safetensors(views), "model.safetensors")}));
 }
 
 auto refuses(const ModelConfig& config, const std::function<void(Tensors&)>& spoil, const std::string& message) {
@@ -101,13 +101,15 @@ TEST(Model, TakesExactlyTheTensorsOfItsFamily) {
     EXPECT_EQ(dtype_of(model, model.parameters.front()), DType::BF16);
 }
 
-TEST(Model, TakesOtherDtypesForOtherParameters) {
-    Tensors tensors = tensors_of(tiny());
-    tensors["model.layers.0.mlp.gate.weight"] = filled({3, 4}, DType::F32, std::byte{1});
-    tensors["model.norm.weight"] = filled({4}, DType::F16, std::byte{1});
-    const Model model = open(tiny(), tensors);
-    EXPECT_EQ(dtype_of(model, model.parameters[9]), DType::F32);
-    EXPECT_EQ(model.parameters[9].name, "layers.0.moe.router.gate.weight");
+TEST(Model, RefusesAParameterOfAnotherDtypeThanTheEmbeddings) {
+    refuses(
+        tiny(), [](Tensors& t) { t["model.layers.0.mlp.gate.weight"] = filled({3, 4}, DType::F32, std::byte{1}); },
+        "m/model.safetensors: model.layers.0.mlp.gate.weight=F32: dtype must be BF16, that of "
+        "model.embed_tokens.weight: a model has one dtype");
+    // It is the embeddings that decide, however many others differ.
+    refuses(
+        tiny(), [](Tensors& t) { t["model.embed_tokens.weight"] = filled({5, 4}, DType::F16, std::byte{1}); },
+        "=BF16: dtype must be F16, that of model.embed_tokens.weight");
 }
 
 TEST(Model, RefusesAMissingTensor) {
@@ -142,9 +144,7 @@ TEST(Model, RefusesDtypesThatItCannotWiden) {
 TEST(Model, RefusesExpertsOfDifferentDtypes) {
     refuses(
         tiny(), [](Tensors& t) { t[kUp] = filled({3, 4}, DType::F16, {}); },
-        std::string(kUp) +
-            "=F16: dtype must be BF16, as that of model.layers.0.mlp.experts.0.up_proj.weight: both are "
-            "part of layers.0.moe.experts.w3");
+        std::string(kUp) + "=F16: dtype must be BF16, that of model.embed_tokens.weight: a model has one dtype");
 }
 
 TEST(Model, TakesATiedHeadOnlyWhereItEqualsTheEmbeddings) {

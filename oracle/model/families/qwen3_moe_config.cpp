@@ -20,6 +20,20 @@ constexpr std::int64_t kExpertTensorsMax = std::int64_t{1} << 24;
 // So that bytes, whatever the dtype, fit std::int64_t.
 constexpr double kParametersMax = 288230376151711744.0;  // 2^58
 
+// transformers reads the window's size only where the switch is on; mistyped words are refused all the same.
+void accept_no_window(ConfigFields& fields) {
+    if (fields.flag_or("use_sliding_window", false)) {
+        fields.refuse("use_sliding_window", "is not supported: it changes the maths; only false does not");
+    }
+    const auto integer = [&](std::string_view key, bool takes_null) {
+        const nlohmann::json* value = fields.find(key);
+        if (value == nullptr || value->is_number_integer() || (takes_null && value->is_null())) return;
+        fields.refuse(key, takes_null ? "must be null or a whole number" : "must be a whole number");
+    };
+    integer("sliding_window", true);
+    integer("max_window_layers", false);
+}
+
 // Fields that would change the maths, at the values where they do not.
 void accept_neutral_fields(ConfigFields& fields, const ModelConfig& config) {
     fields.accept_only("hidden_act", {"\"silu\""});
@@ -27,8 +41,7 @@ void accept_neutral_fields(ConfigFields& fields, const ModelConfig& config) {
     fields.accept_only("qkv_bias", {"false"});
     fields.accept_only("use_qk_norm", {"true"});
     fields.accept_only("shared_expert_intermediate_size", {"0", "null"});
-    fields.accept_only("use_sliding_window", {"false"});
-    fields.accept({"sliding_window", "max_window_layers"});  // only read where use_sliding_window is true
+    accept_no_window(fields);
     fields.accept({"output_router_logits", "router_aux_loss_coef"});
     fields.accept_only("dual_chunk_attention_config", {"null"});
     if (const nlohmann::json* types = fields.find_set("layer_types"); types != nullptr) {
@@ -74,7 +87,12 @@ GroupedQueryAttention parse_attention(ConfigFields& fields, std::int64_t hidden_
     if (attention.num_heads % attention.num_kv_heads != 0) {
         fields.refuse("num_key_value_heads", fmt::format("must divide num_attention_heads={}", attention.num_heads));
     }
-    if (fields.find("head_dim") != nullptr) {
+    const nlohmann::json* head_dim = fields.find("head_dim");
+    if (head_dim != nullptr && head_dim->is_null()) {
+        // transformers 5.23 takes the config and cannot build the model: the attention raises head_dim to a power.
+        fields.refuse("head_dim", fmt::format("must be a whole number from 1 to {}, or be left out", kSizeMax));
+    }
+    if (head_dim != nullptr) {
         attention.head_dim = fields.integer("head_dim");
         if (attention.head_dim % 2 != 0) fields.refuse("head_dim", "must be even: rotary embedding turns pairs");
     } else {
