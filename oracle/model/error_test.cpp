@@ -34,6 +34,7 @@ TEST(InputError, DoesNotEscapeTwiceWhatIsPrintable) {
 
 TEST(Printable, EscapesWhatMovesTheCursorOrReversesText) {
     EXPECT_EQ(printable(std::string_view("a\0b\t\"\\", 6)), "a\\x00b\\t\\\"\\\\");
+    // NOLINTNEXTLINE(misc-misleading-bidirectional): that is what must be escaped
     EXPECT_EQ(printable("\x7f\xc2\x85\xe2\x80\xa8\xe2\x80\xae\xef\xbb\xbf"), "\\x7f\\u0085\\u2028\\u202e\\ufeff");
     EXPECT_EQ(printable("caf\xc3\xa9 \xf0\x9f\x98\x80"), "caf\xc3\xa9 \xf0\x9f\x98\x80");
 }

@@ -71,7 +71,7 @@ TEST(Source, CountsFromTheBeginsOfBoxAndTensor) {
 }
 
 TEST(RouterSpec, CanSayThatScoresMultiplyTheInput) {
-    RouterSpec llama4{.num_experts = 16, .top_k = 1, .score = ScoreFunction::sigmoid, .score_on = ScoreOn::input};
+    const RouterSpec llama4{.num_experts = 16, .top_k = 1, .score = ScoreFunction::sigmoid, .score_on = ScoreOn::input};
     RouterSpec qwen3 = llama4;
     EXPECT_EQ(RouterSpec{}.score_on, ScoreOn::output);
     qwen3.score_on = ScoreOn::output;

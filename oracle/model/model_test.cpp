@@ -12,7 +12,6 @@
 namespace shardproof {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 

@@ -37,7 +37,7 @@ struct SafetensorsHeader {
 class SafetensorsFile {
 public:
     // Reads the header; errors call the file `shown_as`, by default the source's name.
-    explicit SafetensorsFile(std::shared_ptr<const ByteSource> source);
+    explicit SafetensorsFile(const std::shared_ptr<const ByteSource>& source);
     SafetensorsFile(std::shared_ptr<const ByteSource> source, const std::string& shown_as);
     // The same header over other bytes: nothing is read again.
     [[nodiscard]] SafetensorsFile with_source(std::shared_ptr<const ByteSource> source) const;

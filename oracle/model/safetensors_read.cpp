@@ -119,7 +119,8 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file_bytes, const
     return header;
 }
 
-SafetensorsFile::SafetensorsFile(std::shared_ptr<const ByteSource> source) : SafetensorsFile(source, source->name()) {}
+SafetensorsFile::SafetensorsFile(const std::shared_ptr<const ByteSource>& source)
+    : SafetensorsFile(source, source->name()) {}
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const ByteSource> source, const std::string& shown_as)
     : source_(std::move(source)),

@@ -86,7 +86,7 @@ RC_GTEST_PROP(WriteSafetensors, IsReadBackAsItWas, (const std::map<std::string, 
 
 TEST(WriteSafetensors, RefusesNamesThatNoReaderTakes) {
     const TensorView tensor = view_of(DType::U8, {1});
-    const auto writing = [](std::vector<Named> tensors) { return [tensors] { (void)to_safetensors(tensors); }; };
+    const auto writing = [](const std::vector<Named>& tensors) { return [tensors] { (void)to_safetensors(tensors); }; };
     EXPECT_THAT(writing({{"a", tensor}, {"b", tensor}, {"a", tensor}}),
                 ThrowsMessage<InputError>(HasSubstr("a: a tensor name must not come twice")));
     EXPECT_THAT(writing({{"__metadata__", tensor}}),

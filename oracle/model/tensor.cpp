@@ -79,7 +79,7 @@ float f16_to_f32(std::uint16_t half) {
     const std::uint32_t is_special = 0U - static_cast<std::uint32_t>(exponent == kExponent);  // infinite or NaN
     const std::uint32_t normal = magnitude + kRebias + (kRebias & is_special);
     // A subnormal m * 2^-24 is (2^-14 + m * 2^-24) - 2^-14, which f32 computes exactly.
-    const float shifted = std::bit_cast<float>(magnitude + std::bit_cast<std::uint32_t>(kSmallestNormal));
+    const auto shifted = std::bit_cast<float>(magnitude + std::bit_cast<std::uint32_t>(kSmallestNormal));
     const auto subnormal = std::bit_cast<std::uint32_t>(shifted - kSmallestNormal);
     return std::bit_cast<float>((subnormal & is_subnormal) | (normal & ~is_subnormal) | sign);
 }
@@ -174,7 +174,7 @@ float round_to_f16(float value) {
     constexpr std::uint32_t kDropped = 0x1FFFU;  // f32 has 13 fraction bits more
     const auto bits = std::bit_cast<std::uint32_t>(value);
     if (std::isnan(value)) return std::bit_cast<float>((bits | kQuiet) & ~kDropped);
-    const float magnitude = std::bit_cast<float>(bits & ~kSign);
+    const auto magnitude = std::bit_cast<float>(bits & ~kSign);
     float rounded = 0.0F;
     if (magnitude >= 65520.0F) {  // halfway to the power of two that f16 lacks
         rounded = std::numeric_limits<float>::infinity();
