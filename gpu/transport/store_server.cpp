@@ -1,0 +1,354 @@
+#include "gpu/transport/store_server.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "gpu/transport/store_wire.hpp"
+
+namespace shardproof::gpu {
+namespace {
+
+struct Client {
+    Socket socket;
+    std::vector<std::byte> received;  // no whole frame
+    std::vector<std::byte> to_send;
+    std::size_t num_sent = 0;         // of to_send
+    std::int64_t process = -1;        // -1: has not said who it is
+    bool closing = false;             // after what is still to be sent
+};
+
+// A client waits for one thing at a time: a key, or the end of a barrier.
+struct Waiting {
+    Client* client = nullptr;
+    std::string key;      // empty: a barrier
+    std::string barrier;
+    StoreClock::time_point deadline;
+};
+
+FrameWriter barrier_reply(const std::vector<std::int64_t>& missing) {
+    FrameWriter reply{missing.empty() ? StoreReply::ok : StoreReply::absent};
+    reply.number(missing.size());
+    for (const std::int64_t process : missing) reply.number(static_cast<std::uint64_t>(process));
+    return reply;
+}
+
+}  // namespace
+
+struct StoreServer::Impl {
+    Impl(const std::string& host, std::uint16_t port, std::int64_t num_processes)
+        : listener{listen_on(host, port)}, wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}, world{num_processes} {
+        if (!wake.open()) throw WireError{std::strerror(errno)};
+        thread = std::thread{[this] { serve(); }};
+    }
+
+    Socket listener;
+    Socket wake;
+    std::int64_t world;
+    std::atomic<bool> stop = false;
+    std::list<Client> clients;  // addresses stay
+    std::list<Waiting> waiting;
+    std::map<std::string, std::vector<std::byte>> values;
+    std::map<std::string, std::set<std::int64_t>> arrived;  // at each barrier
+    std::set<std::int64_t> lost;
+    std::set<std::int64_t> quitters;
+    std::set<std::int64_t> departed;  // lost, or said farewell
+    std::thread thread;
+
+    void serve();
+    void accept_client();
+    void read_from(Client& client);
+    void write_to(Client& client);
+    void answer(Client& client, const FrameWriter& reply);
+    void handle(Client& client, FrameReader request);
+    void greet(Client& client, FrameReader& request);
+    template <class Which>
+    void end_waits(const FrameWriter& reply, Which which);
+    void store(std::string key, std::span<const std::byte> value);
+    void arrive(Client& client, std::string name, StoreClock::time_point deadline);
+    void settle_barriers();
+    void settle_deadlines();
+    void remove(Client& client);
+    [[nodiscard]] std::vector<std::int64_t> missing_at(const std::string& barrier) const;
+    [[nodiscard]] int poll_timeout(StoreClock::time_point stop_deadline) const;
+    [[nodiscard]] bool flushed() const;
+};
+
+void StoreServer::Impl::answer(Client& client, const FrameWriter& reply) {
+    const std::vector<std::byte> frame = reply.frame();
+    client.to_send.insert(client.to_send.end(), frame.begin(), frame.end());
+    write_to(client);
+}
+
+void StoreServer::Impl::write_to(Client& client) {
+    while (client.num_sent < client.to_send.size()) {
+        const ssize_t count = send(client.socket.fd(), client.to_send.data() + client.num_sent,
+                                   client.to_send.size() - client.num_sent, MSG_NOSIGNAL);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+        if (count < 0) {
+            client.closing = true;
+            break;
+        }
+        client.num_sent += static_cast<std::size_t>(count);
+    }
+    client.to_send.clear();
+    client.num_sent = 0;
+}
+
+void StoreServer::Impl::read_from(Client& client) {
+    std::array<std::byte, 1 << 16> chunk{};
+    while (!client.closing) {
+        const ssize_t count = recv(client.socket.fd(), chunk.data(), chunk.size(), 0);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+        if (count <= 0) {
+            client.closing = true;
+            break;
+        }
+        client.received.insert(client.received.end(), chunk.begin(), chunk.begin() + count);
+        if (count < static_cast<ssize_t>(chunk.size())) break;
+    }
+    std::span<const std::byte> rest{client.received};
+    constexpr std::size_t kLengthBytes = 4;
+    constexpr std::size_t kStrangerBytesMax = 256;  // before a client said who it is
+    while (const auto length = frame_length(rest)) {
+        if (*length == 0 || *length > (client.process < 0 ? kStrangerBytesMax : kFrameBytesMax)) {
+            client.closing = true;
+            break;
+        }
+        if (rest.size() < kLengthBytes + *length) break;
+        try {
+            handle(client, FrameReader{rest.subspan(kLengthBytes, *length)});
+        } catch (const WireError&) {
+            client.closing = true;
+            break;
+        }
+        rest = rest.subspan(kLengthBytes + *length);
+    }
+    client.received.erase(client.received.begin(),
+                          client.received.begin() + static_cast<std::ptrdiff_t>(client.received.size() - rest.size()));
+}
+
+void StoreServer::Impl::greet(Client& client, FrameReader& request) {
+    const std::string magic = request.text();
+    const auto process = static_cast<std::int64_t>(request.number());
+    const auto their_world = static_cast<std::int64_t>(request.number());
+    const bool taken = std::ranges::any_of(clients, [&](const Client& c) { return c.process == process; });
+    std::string why;
+    if (magic != kStoreMagic)
+        why = "it speaks another protocol";
+    else if (their_world != world)
+        why = fmt::format("it serves a run of {} processes, not {}", world, their_world);
+    else if (process < 0 || process >= world)
+        why = fmt::format("process {} is outside its run", process);
+    else if (taken)
+        why = fmt::format("process {} is connected already", process);
+    if (!why.empty()) {
+        answer(client, FrameWriter{StoreReply::refused}.text(kStoreMagic).text(why));
+        client.closing = true;
+        return;
+    }
+    client.process = process;
+    answer(client, FrameWriter{StoreReply::ok}.text(kStoreMagic));
+}
+
+void StoreServer::Impl::handle(Client& client, FrameReader request) {
+    const auto op = static_cast<StoreOp>(request.byte());
+    if (op == StoreOp::hello) return greet(client, request);
+    if (client.process < 0) throw WireError{"a stranger"};
+    const auto deadline_after = [](std::uint64_t milliseconds) {
+        return after_seconds(static_cast<double>(milliseconds) / 1000);
+    };
+    switch (op) {
+        case StoreOp::set: {
+            std::string key = request.text();
+            store(std::move(key), request.bytes());
+            return answer(client, FrameWriter{StoreReply::ok});
+        }
+        case StoreOp::peek:
+        case StoreOp::get: {
+            std::string key = request.text();
+            const auto found = values.find(key);
+            if (found != values.end()) return answer(client, FrameWriter{StoreReply::ok}.bytes(found->second));
+            if (op == StoreOp::peek) return answer(client, FrameWriter{StoreReply::absent});
+            waiting.push_back({&client, std::move(key), {}, deadline_after(request.number())});
+            return;
+        }
+        case StoreOp::lost:
+        case StoreOp::quitters: {
+            const std::set<std::int64_t>& asked = op == StoreOp::lost ? lost : quitters;
+            FrameWriter reply{StoreReply::ok};
+            reply.number(asked.size());
+            for (const std::int64_t process : asked) reply.number(static_cast<std::uint64_t>(process));
+            return answer(client, reply);
+        }
+        case StoreOp::quit:
+            quitters.insert(client.process);
+            return answer(client, FrameWriter{StoreReply::ok});
+        case StoreOp::barrier: {
+            std::string name = request.text();
+            return arrive(client, std::move(name), deadline_after(request.number()));
+        }
+        case StoreOp::bye:
+            departed.insert(client.process);
+            client.closing = true;
+            return;
+        case StoreOp::hello:
+            return;
+    }
+    throw WireError{"an unknown request"};
+}
+
+template <class Which>
+void StoreServer::Impl::end_waits(const FrameWriter& reply, Which which) {
+    for (auto w = waiting.begin(); w != waiting.end();) {
+        if (which(*w)) {
+            answer(*w->client, reply);
+            w = waiting.erase(w);
+        } else {
+            ++w;
+        }
+    }
+}
+
+void StoreServer::Impl::store(std::string key, std::span<const std::byte> value) {
+    std::vector<std::byte>& kept = values[key];
+    kept.assign(value.begin(), value.end());
+    end_waits(FrameWriter{StoreReply::ok}.bytes(kept),
+              [&](const Waiting& w) { return w.barrier.empty() && w.key == key; });
+}
+
+std::vector<std::int64_t> StoreServer::Impl::missing_at(const std::string& barrier) const {
+    const std::set<std::int64_t>& came = arrived.at(barrier);
+    std::vector<std::int64_t> missing;
+    for (std::int64_t process = 0; process < world; ++process) {
+        if (!came.contains(process)) missing.push_back(process);
+    }
+    return missing;
+}
+
+void StoreServer::Impl::arrive(Client& client, std::string name, StoreClock::time_point deadline) {
+    arrived[name].insert(client.process);
+    waiting.push_back({&client, {}, std::move(name), deadline});
+}
+
+// Ends the barriers that are complete, and those that cannot be any more: those name who is gone.
+void StoreServer::Impl::settle_barriers() {
+    for (auto barrier = arrived.begin(); barrier != arrived.end();) {
+        const std::vector<std::int64_t> missing = missing_at(barrier->first);
+        std::vector<std::int64_t> gone;
+        std::ranges::copy_if(missing, std::back_inserter(gone), [&](std::int64_t p) { return departed.contains(p); });
+        if (missing.empty() || !gone.empty()) {
+            const FrameWriter reply = barrier_reply(gone);
+            end_waits(reply, [&](const Waiting& w) { return w.barrier == barrier->first; });
+        }
+        barrier = missing.empty() ? arrived.erase(barrier) : std::next(barrier);
+    }
+}
+
+// Who gives up at a barrier has come to it all the same: the next to give up does not miss it.
+void StoreServer::Impl::settle_deadlines() {
+    const auto now = StoreClock::now();
+    for (auto w = waiting.begin(); w != waiting.end();) {
+        if (w->deadline > now) {
+            ++w;
+            continue;
+        }
+        answer(*w->client,
+               w->barrier.empty() ? FrameWriter{StoreReply::absent} : barrier_reply(missing_at(w->barrier)));
+        w = waiting.erase(w);
+    }
+}
+
+void StoreServer::Impl::remove(Client& client) {
+    if (client.process >= 0 && departed.insert(client.process).second) lost.insert(client.process);
+    // An arrival stays: who comes later must not miss one that was there.
+    std::erase_if(waiting, [&](const Waiting& w) { return w.client == &client; });
+    clients.remove_if([&](const Client& c) { return &c == &client; });
+}
+
+void StoreServer::Impl::accept_client() {
+    while (true) {
+        Socket socket{accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+        if (!socket.open()) return;
+        prepare_socket(socket);
+        clients.emplace_back().socket = std::move(socket);
+    }
+}
+
+bool StoreServer::Impl::flushed() const {
+    return std::ranges::all_of(clients, [](const Client& c) { return c.to_send.empty(); });
+}
+
+int StoreServer::Impl::poll_timeout(StoreClock::time_point stop_deadline) const {
+    auto earliest = StoreClock::now() + std::chrono::seconds{60};
+    for (const Waiting& w : waiting) earliest = std::min(earliest, w.deadline);
+    if (stop) earliest = std::min(earliest, stop_deadline);
+    return milliseconds_until(earliest);
+}
+
+void StoreServer::Impl::serve() {
+    prepare_socket(listener);
+    std::optional<StoreClock::time_point> stop_deadline;
+    while (true) {
+        if (stop && !stop_deadline) stop_deadline = after_seconds(1);
+        if (stop_deadline && (flushed() || StoreClock::now() >= *stop_deadline)) return;
+        std::vector<pollfd> polled{{.fd = wake.fd(), .events = POLLIN, .revents = 0},
+                                   {.fd = listener.fd(), .events = POLLIN, .revents = 0}};
+        std::vector<Client*> order;
+        for (Client& client : clients) {
+            const auto events = static_cast<short>(client.to_send.empty() ? POLLIN : POLLIN | POLLOUT);
+            polled.push_back({.fd = client.socket.fd(), .events = events, .revents = 0});
+            order.push_back(&client);
+        }
+        const int ready = poll(polled.data(), polled.size(), poll_timeout(stop_deadline.value_or(StoreClock::now())));
+        if (ready < 0 && errno != EINTR) {
+            std::fprintf(stderr, "shardproof: the store ends: %s\n", std::strerror(errno));
+            return;
+        }
+        if (ready > 0) {
+            std::uint64_t count = 0;
+            if (polled[0].revents != 0 && read(wake.fd(), &count, sizeof(count)) < 0) count = 0;
+            if (polled[1].revents != 0) accept_client();
+            for (std::size_t i = 0; i < order.size(); ++i) {
+                const short events = polled[i + 2].revents;
+                if ((events & POLLOUT) != 0) write_to(*order[i]);
+                if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) read_from(*order[i]);
+            }
+            for (Client* client : order) {
+                if (client->closing && client->to_send.empty()) remove(*client);
+            }
+        }
+        settle_barriers();
+        settle_deadlines();
+    }
+}
+
+StoreServer::StoreServer(const std::string& host, std::uint16_t port, std::int64_t world)
+    : impl_{std::make_unique<Impl>(host, port, world)} {}
+
+StoreServer::~StoreServer() {
+    impl_->stop = true;
+    const std::uint64_t one = 1;
+    if (write(impl_->wake.fd(), &one, sizeof(one)) < 0) std::fprintf(stderr, "shardproof: the store does not wake\n");
+    impl_->thread.join();
+}
+
+}  // namespace shardproof::gpu

@@ -1,0 +1,277 @@
+// Several processes, forked here, share one store.
+#include "gpu/transport/store.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <functional>
+#include <thread>
+
+#include "oracle/model/error.hpp"
+
+namespace shardproof::gpu {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+using ::testing::ThrowsMessage;
+
+using Bytes = std::vector<std::byte>;
+
+Bytes bytes_of(std::string_view text) {
+    const auto bytes = std::as_bytes(std::span{text});
+    return {bytes.begin(), bytes.end()};
+}
+
+// A port that was free a moment ago.
+std::uint16_t free_port() {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(address);
+    auto* raw = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(fd, raw, length), 0);
+    EXPECT_EQ(getsockname(fd, raw, &length), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+Processes process(std::int64_t rank, std::int64_t world, std::uint16_t port) {
+    Processes processes;
+    processes.launcher = "torchrun";
+    processes.rank = processes.local_rank = rank;
+    processes.world = processes.local_world = world;
+    processes.store_host = "127.0.0.1";
+    processes.store_port = port;
+    return processes;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// A process of its own that runs `body`, which says whether all was well.
+class Child {
+public:
+    explicit Child(const std::function<bool()>& body) : pid_{fork()} {
+        if (pid_ != 0) return;
+        bool well = false;
+        try {
+            well = body();
+        } catch (const std::exception& error) {
+            std::fprintf(stderr, "child: %s\n", error.what());
+        }
+        _exit(well ? 0 : 1);
+    }
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+    ~Child() {
+        if (pid_ > 0) kill_now();
+    }
+    void kill_now() {
+        kill(pid_, SIGKILL);
+        (void)wait_status();
+    }
+    [[nodiscard]] bool ended_well() { return wait_status() == 0; }
+
+private:
+    int wait_status() {
+        int status = -1;
+        waitpid(pid_, &status, 0);
+        pid_ = -1;
+        return status;
+    }
+    pid_t pid_;
+};
+
+TEST(StoreTest, GivesEveryProcessWhatAnotherSet) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        store.set("from child", bytes_of("1"));
+        const auto value = store.get("from parent", 10);
+        return value && *value == bytes_of("0") && !store.barrier("end", 10);
+    }};
+    Store store{process(0, 2, port), 10};
+    EXPECT_THAT(store.get("from child", 10), Optional(bytes_of("1")));  // asked for before it is set
+    store.set("from parent", bytes_of("0"));
+    EXPECT_EQ(store.barrier("end", 10), std::nullopt);
+    EXPECT_TRUE(child.ended_well());
+    EXPECT_TRUE(store.lost().empty());  // it said farewell
+}
+
+TEST(StoreTest, CarriesEmptyAndLargeValues) {
+    const std::uint16_t port = free_port();
+    Bytes large(std::size_t{10} << 20);
+    for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<std::byte>(i * 31 % 251);
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        const auto value = store.get("large", 10);
+        store.set("empty", {});
+        store.set("back", *value);
+        return *value == large && !store.barrier("end", 10);
+    }};
+    Store store{process(0, 2, port), 10};
+    store.set("large", large);
+    EXPECT_THAT(store.get("empty", 10), Optional(Bytes{}));
+    EXPECT_EQ(store.get("back", 10), large);
+    EXPECT_EQ(store.barrier("end", 10), std::nullopt);
+    EXPECT_TRUE(child.ended_well());
+}
+
+TEST(StoreTest, KeepsTheLastValueOfAKey) {
+    Store store{process(0, 1, free_port()), 10};
+    EXPECT_EQ(store.peek("k"), std::nullopt);
+    store.set("k", bytes_of("first"));
+    store.set("k", bytes_of("second"));
+    EXPECT_THAT(store.peek("k"), Optional(bytes_of("second")));
+    EXPECT_EQ(store.barrier("alone", 10), std::nullopt);
+    EXPECT_EQ(store.barrier("alone", 10), std::nullopt);  // the same name again
+}
+
+TEST(StoreTest, GivesUpOnAKeyThatNobodySets) {
+    Store store{process(0, 1, free_port()), 10};
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(store.get("never", 0.2), std::nullopt);
+    EXPECT_GE(seconds_since(begin), 0.19);
+    EXPECT_LT(seconds_since(begin), 3);
+    EXPECT_EQ(store.get("never", 0), std::nullopt);
+    EXPECT_EQ(store.peek("never"), std::nullopt);  // the connection still works
+}
+
+TEST(StoreTest, NamesWhoDidNotComeToABarrier) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        Store store{process(1, 3, port), 10};
+        return store.barrier("b", 1) == std::vector<std::int64_t>{2} && store.get("done", 10).has_value();
+    }};
+    Child absent{[&] {
+        Store store{process(2, 3, port), 10};
+        return store.get("done", 10).has_value();
+    }};
+    Store store{process(0, 3, port), 10};
+    EXPECT_THAT(store.barrier("b", 1), Optional(ElementsAre(2)));
+    store.set("done", {});
+    EXPECT_TRUE(child.ended_well());
+    EXPECT_TRUE(absent.ended_well());
+}
+
+TEST(StoreTest, NoticesAtOnceThatAProcessWasKilled) {
+    const std::uint16_t port = free_port();
+    Child victim{[&] {
+        Store store{process(1, 3, port), 10};
+        store.set("here", {});
+        (void)store.get("never", 60);
+        return true;
+    }};
+    Child witness{[&] {
+        Store store{process(2, 3, port), 10};
+        // A barrier that a dead process cannot reach ends long before its deadline.
+        return store.barrier("b", 60) == std::vector<std::int64_t>{1};
+    }};
+    Store store{process(0, 3, port), 10};
+    ASSERT_TRUE(store.get("here", 10).has_value());
+    EXPECT_TRUE(store.lost().empty());
+    victim.kill_now();
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THAT(store.barrier("b", 60), Optional(ElementsAre(1)));
+    EXPECT_LT(seconds_since(begin), 10);
+    EXPECT_THAT(store.lost(), ElementsAre(1));
+    EXPECT_TRUE(witness.ended_well());
+}
+
+TEST(StoreTest, TellsWhoGaveUpThoughItLives) {
+    const std::uint16_t port = free_port();
+    Child quitter{[&] {
+        Store store{process(1, 2, port), 10};
+        store.quit();
+        store.set("quit", {});
+        return store.get("done", 60).has_value();
+    }};
+    Store store{process(0, 2, port), 10};
+    ASSERT_TRUE(store.get("quit", 10).has_value());
+    EXPECT_THAT(store.quitters(), ElementsAre(1));
+    EXPECT_TRUE(store.lost().empty());
+    store.set("done", {});
+    EXPECT_TRUE(quitter.ended_well());
+}
+
+TEST(StoreTest, TellsTheOthersThatTheStoreWentAway) {
+    const std::uint16_t port = free_port();
+    Child keeper{[&] {
+        Store store{process(0, 2, port), 10};
+        (void)store.get("never", 60);
+        return true;
+    }};
+    Store store{process(1, 2, port), 10};
+    store.set("k", {});
+    keeper.kill_now();
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THAT([&] { (void)store.get("j", 60); },
+                ThrowsMessage<EnvironmentError>(HasSubstr("127.0.0.1:" + std::to_string(port))));
+    EXPECT_LT(seconds_since(begin), 10);
+    EXPECT_THROW((void)store.lost(), EnvironmentError);
+}
+
+TEST(StoreTest, GivesUpByTheDeadlineWhereNobodyListens) {
+    const std::uint16_t port = free_port();
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THAT([&] { Store(process(1, 2, port), 0.3); },
+                ThrowsMessage<EnvironmentError>(HasSubstr("nobody listens there")));
+    EXPECT_LT(seconds_since(begin), 5);
+    Processes nowhere = process(1, 2, port);
+    nowhere.store_host = "no such host.invalid";
+    EXPECT_THAT([&] { Store(nowhere, 0.3); }, ThrowsMessage<EnvironmentError>(HasSubstr("has no address")));
+}
+
+TEST(StoreTest, WaitsForAStoreThatComesLater) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        return !store.barrier("b", 10);
+    }};
+    std::this_thread::sleep_for(std::chrono::milliseconds{300});
+    Store store{process(0, 2, port), 10};
+    EXPECT_EQ(store.barrier("b", 10), std::nullopt);
+    EXPECT_TRUE(child.ended_well());
+}
+
+TEST(StoreTest, RefusesAPortInUseAndAProcessThatIsNotOfTheRun) {
+    const std::uint16_t port = free_port();
+    const Store store{process(0, 2, port), 10};
+    EXPECT_THAT([&] { Store(process(0, 2, port), 1); }, ThrowsMessage<EnvironmentError>(HasSubstr("in use")));
+    EXPECT_THAT([&] { Store(process(1, 4, port), 1); },
+                ThrowsMessage<EnvironmentError>(HasSubstr("a run of 2 processes, not 4")));
+    const Store second{process(1, 2, port), 10};
+    EXPECT_THAT([&] { Store(process(1, 2, port), 1); },
+                ThrowsMessage<EnvironmentError>(HasSubstr("process 1 is connected already")));
+}
+
+TEST(StoreTest, SurvivesAStranger) {
+    const std::uint16_t port = free_port();
+    Store store{process(0, 1, port), 10};
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    for (const std::string_view said : {"GET / HTTP/1.0\r\n\r\n", "\xff\xff\xff\xff", "\x01"}) {
+        const int fd = socket(AF_INET, SOCK_STREAM, 0);
+        ASSERT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        ASSERT_EQ(send(fd, said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
+        close(fd);
+    }
+    store.set("k", bytes_of("v"));
+    EXPECT_THAT(store.peek("k"), Optional(bytes_of("v")));
+    EXPECT_TRUE(store.lost().empty());
+}
+
+}  // namespace
+}  // namespace shardproof::gpu
