@@ -1,0 +1,47 @@
+// RankMemory: a rank's parameter shards on its device, read by the same LoadPlan as everywhere, through pinned staging.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "gpu/buffer.hpp"
+#include "gpu/plan_faults.hpp"
+#include "oracle/model/checkpoint.hpp"
+#include "sim/plan/load_plan.hpp"
+#include "sim/plan/plan.hpp"
+
+namespace shardproof::gpu {
+
+struct DeviceParam {
+    std::size_t param_idx = 0;  // into Plan::params
+    Shape shape;  // local
+    DeviceBytes bytes;  // checkpoint dtype, storage order
+};
+
+// Two page-locked buffers in turn: the host fills one while the device copies the other.
+class Staging {
+public:
+    [[nodiscard]] std::span<std::byte> next(std::int64_t bytes);  // waits until that buffer's last copy is done
+    void used(StreamView stream);  // its copy was enqueued there
+
+private:
+    struct Half {
+        PinnedBytes bytes;
+        Event copied;
+        bool busy = false;
+    };
+    Half halves_[2];
+    int turn_ = 0;
+};
+
+struct DeviceLoadReport {
+    std::int64_t bytes_planned = 0;
+    std::int64_t bytes_read = 0;
+};
+
+// Reads one shard's bytes from the mapped files and copies them to the current device, poisoned (0xFF) before.
+// Asynchronous with respect to the device.
+[[nodiscard]] DeviceParam load_param(const Plan& plan, const Checkpoint& checkpoint, std::size_t param_idx, Rank rank,
+                                     Staging& staging, const PlanFaults* faults, DeviceLoadReport& report,
+                                     StreamView stream);
+
+}  // namespace shardproof::gpu
