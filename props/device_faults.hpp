@@ -1,0 +1,24 @@
+// The virtual ranks' faults, planted in a run on devices; and a devices' stall as the virtual ranks tell theirs.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "gpu/ledger.hpp"
+#include "gpu/plan_faults.hpp"
+#include "props/check.hpp"
+#include "sim/faults.hpp"
+
+namespace shardproof::props {
+
+struct DeviceFaultSet {
+    std::optional<gpu::DeviceFaults> calls;
+    std::optional<gpu::PlanFaults> plans;
+};
+// on_call (whether a rank joins, and in which group; what else it alters of a call is not carried over), on_load and
+// on_dispatch.
+// `faults` outlives the set; nullptr: none.
+[[nodiscard]] DeviceFaultSet device_faults(const sim::Faults* faults);
+
+void report_stall(const gpu::DeviceStall& stall, const std::string& layer, CheckReport& report);
+
+}  // namespace shardproof::props
