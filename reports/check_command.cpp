@@ -10,6 +10,7 @@
 #include "props/check.hpp"
 #include "reports/answer.hpp"
 #include "reports/command.hpp"
+#include "reports/device_options.hpp"
 #include "reports/exit.hpp"
 #include "reports/forward_options.hpp"
 #include "reports/memory.hpp"
@@ -29,6 +30,7 @@ struct Options {
     std::optional<std::int64_t> layers;
     TokenOptions tokens;
     std::string backend = "sim";
+    DeviceOptions devices;
     std::string dtype;
     std::optional<std::filesystem::path> reference;
     std::string plant;
@@ -45,26 +47,64 @@ std::string replay_of(const Options& options, const Layout& layout) {
         line.option("--tokens", options.tokens.tokens.value_or(kDefaultTokens));
     }
     line.option("--seed", options.tokens.seed.value_or(0));
+    if (options.backend != "sim") line.option("--backend", options.backend);
+    add_to(line, options.devices);
     if (!options.dtype.empty()) line.option("--dtype", options.dtype);
     if (options.reference) line.option("--reference", options.reference->string());
     if (!options.plant.empty()) line.option("--plant", options.plant);
     return line.text();
 }
 
+// What a run needs beside the model, whichever backend it is on.
+struct Run {
+    const Model& model;
+    const Plan& plan;  // the healthy one
+    const Batch& batch;
+    const Planted& planted;
+    Arithmetic arithmetic;
+    std::uint64_t seed;
+};
+
 // With a bar, which is gone when the answer is printed.
-CheckReport checked(const Model& model, const Plan& plan, const Batch& batch, CheckOptions options,
-                    const Console& console) {
-    Progress progress{console, "checking", model.config.num_layers + 2};
-    options.progress = [&](std::int64_t done, std::int64_t) { progress.set(done); };
-    return check(model, plan, batch, options);
+CheckReport checked_on_sim(const Run& run, const Console& console) {
+    Progress progress{console, "checking", run.model.config.num_layers + 2};
+    return check(run.model, run.planted.plan_to_run(run.plan), run.batch,
+                 {.arithmetic = run.arithmetic,
+                  .seed = run.seed,
+                  .faults = run.planted.faults(),
+                  .judged_plan = &run.plan,
+                  .progress = [&](std::int64_t done, std::int64_t) { progress.set(done); }});
+}
+
+CheckReport checked_on_gpu(const Run& run, Devices& devices, const DeviceOptions& options, const Console& console) {
+    Progress progress{console, "checking", run.model.config.num_layers + 2};
+    return devices.check(run.model, run.planted.plan_to_run(run.plan), run.batch,
+                         {.arithmetic = run.arithmetic,
+                          .seed = run.seed,
+                          .dispatcher = options.dispatcher.empty() ? "send-receive" : options.dispatcher,
+                          .deadline_s = deadline_of(options),
+                          .faults = run.planted.faults(),
+                          .judged_plan = &run.plan,
+                          .progress = [&](std::int64_t done, std::int64_t) { progress.set(done); }});
+}
+
+// Of several processes each judges all ranks and the first one tells; the others tell on standard error why they end
+// badly.
+int quiet_end(const CheckReport& report, const Console& console) {
+    if (report.ok()) return exit_ok;
+    console.err << fmt::format("shardproof: {}, {}: {}\n", report.failure->layer, place_text(*report.failure),
+                               report.failure->why);
+    return exit_failed;
 }
 
 int run_check(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.model);
-    static_cast<void>(backend_of(options.backend, false));
-    const Arithmetic arithmetic = arithmetic_of(options.dtype);
+    const Backend backend = backend_of(options.backend, false);
+    const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
+    require_gpu_for(options.devices, backend);
     const Layout layout = layout_of(options.layout);
     sim::require_runnable(layout.dims);
+    const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);
@@ -74,24 +114,31 @@ int run_check(const Options& options, const Console& console) {
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
+    std::unique_ptr<Devices> devices;
+    if (backend == Backend::gpu) devices = std::make_unique<Devices>(wanted);
+
+    const Run run{.model = model,
+                  .plan = plan,
+                  .batch = batch,
+                  .planted = planted,
+                  .arithmetic = arithmetic,
+                  .seed = static_cast<std::uint64_t>(options.tokens.seed.value_or(0))};
+    if (devices && !devices->is_first_process())
+        return quiet_end(checked_on_gpu(run, *devices, options.devices, console), console);
     print_notes(layout, plan, console);
     answer.text() << fmt::format("check    {}: {} layers, {} tokens in {} sequences, {} ranks, {}\n",
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);
-    CheckReport report = checked(model, planted.plan_to_run(plan), batch,
-                                 {.arithmetic = arithmetic,
-                                  .seed = static_cast<std::uint64_t>(options.tokens.seed.value_or(0)),
-                                  .faults = planted.faults(),
-                                  .judged_plan = &plan,
-                                  .progress = {}},
-                                 console);
+    if (devices) answer.text() << fmt::format("devices  {}: the MoE layers\n", devices->describe());
+    CheckReport report =
+        devices ? checked_on_gpu(run, *devices, options.devices, console) : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
     if (reference && report.ok()) {
         answer.text() << fmt::format("oracle   gives the logits of {}\n", printable(options.reference->string()));
     }
     const std::string replay = replay_of(options, layout);
     print_check(report, replay, answer.text());
-    answer.json([&](JsonWriter& json) { write_check(report, plan, replay, json); });
+    answer.json([&](JsonWriter& json) { write_check(report, plan, options.backend, replay, json); });
     return report.ok() ? exit_ok : exit_failed;
 }
 
@@ -105,6 +152,7 @@ Action declare_check(OptionSet& set) {
     add_input_ids(set, options->tokens);
     add_random_tokens(set, options->tokens);
     set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
+    add_device_options(set, options->devices);
     add_dtype(set, options->dtype);
     set.path({"--reference", "FILE", "safetensors file with the tensor logits [B,S,V]: judges the oracle"},
              options->reference);

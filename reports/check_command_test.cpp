@@ -268,8 +268,14 @@ TEST(CheckCommand, RefusesAReferenceThatIsNone) {
     expect_refused(check_args({"--input-ids", kGolden, "--reference", folder / "absent"}), 2, {"absent"});
 }
 
-TEST(CheckCommand, RefusesWhatItDoesNotRun) {
+TEST(CheckCommand, SaysThatThereIsNoGpu) {
+    if (has_gpu()) GTEST_SKIP() << "there is a GPU";
     expect_refused(check_args({"--backend", "gpu"}), 3, {"no GPU"});
+}
+
+TEST(CheckCommand, RefusesWhatItDoesNotRun) {
+    expect_refused(check_args({"--dispatcher", "windows"}), 2, {"--dispatcher=windows", "--backend gpu only"});
+    expect_refused(check_args({"--backend", "gpu", "--deadline", "0"}), 2, {"--deadline=0", "above 0"});
     expect_refused(check_args({"--backend", "oracle"}), 2, {"--backend=oracle", "sim or gpu"});
     expect_refused(check_args({"--cp", "2"}), 2, {"--cp=2", "must be 1"});
     expect_refused(check_args({"--pp", "2"}), 2, {"--pp=2", "must be 1"});

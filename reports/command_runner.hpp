@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "oracle/model/error.hpp"
+#include "props/device_check.hpp"
 #include "reports/cli.hpp"
 
 namespace shardproof::reports {
@@ -24,6 +26,16 @@ inline Printed run_command_line(const std::vector<std::string>& args) {
     std::ostringstream err;
     const int code = run(args, out, err);
     return {code, out.str(), err.str()};
+}
+
+// Whether GPU ranks would run here.
+inline bool has_gpu() {
+    try {
+        const Devices devices{{.world = 1, .transport = "loopback", .deadline_s = 5}};
+        return true;
+    } catch (const EnvironmentError&) {
+        return false;
+    }
 }
 
 class TemporaryFolder {

@@ -66,7 +66,7 @@ void add_random_tokens(OptionSet& set, TokenOptions& options) {
 }
 
 void add_dtype(OptionSet& set, std::string& dtype) {
-    set.text({"--dtype", "NAME", "arithmetic of the ranks: f32 or bf16 (f32)"}, dtype);
+    set.text({"--dtype", "NAME", "arithmetic of the ranks: f32 or bf16 (f32; with --backend gpu bf16)"}, dtype);
 }
 
 InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config) {
@@ -89,14 +89,13 @@ InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config) {
 Backend backend_of(const std::string& name, bool with_oracle) {
     if (name == "sim") return Backend::sim;
     if (name == "oracle" && with_oracle) return Backend::oracle;
-    if (name == "gpu") {
-        throw EnvironmentError("--backend gpu: this build has no GPU part", "use --backend sim");
-    }
+    if (name == "gpu") return Backend::gpu;
     throw wrong_word("--backend", name, with_oracle ? "must be oracle, sim or gpu" : "must be sim or gpu");
 }
 
-Arithmetic arithmetic_of(const std::string& dtype) {
-    if (dtype.empty() || dtype == "f32") return Arithmetic::f32;
+Arithmetic arithmetic_of(const std::string& dtype, Backend backend) {
+    if (dtype.empty()) return backend == Backend::gpu ? Arithmetic::bf16 : Arithmetic::f32;
+    if (dtype == "f32") return Arithmetic::f32;
     if (dtype == "bf16") return Arithmetic::bf16;
     throw wrong_word("--dtype", dtype, "must be f32 or bf16");
 }

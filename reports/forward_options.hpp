@@ -14,7 +14,7 @@
 
 namespace shardproof::reports {
 
-enum class Backend : std::uint8_t { oracle, sim };
+enum class Backend : std::uint8_t { oracle, sim, gpu };
 
 // Tokens from a file, or drawn from a seed.
 struct TokenOptions {
@@ -29,9 +29,10 @@ void add_random_tokens(OptionSet& set, TokenOptions& options);
 void add_dtype(OptionSet& set, std::string& dtype);
 
 [[nodiscard]] InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config);
-// "sim", and where `with_oracle` says so "oracle". EnvironmentError for "gpu": this build has none.
+// "sim", "gpu", and where `with_oracle` says so "oracle".
 [[nodiscard]] Backend backend_of(const std::string& name, bool with_oracle);
-[[nodiscard]] Arithmetic arithmetic_of(const std::string& dtype);  // "" is the backend's default, f32
+// "" is the backend's default: f32, on a GPU bf16.
+[[nodiscard]] Arithmetic arithmetic_of(const std::string& dtype, Backend backend);
 
 // A model cut to its first layers, tensors and all.
 [[nodiscard]] Model open_cut_model(const std::filesystem::path& directory, std::optional<std::int64_t> layers);

@@ -76,6 +76,7 @@ void write_fuzz(const props::FuzzReport& report, JsonWriter& json) {
         json.end_object();
     };
     json.begin_object().field("ok", report.ok).field("seed", report.seed).field("cases", report.cases);
+    json.field("corpus", report.corpus);
     json.field("seconds", report.seconds).field("cases_per_second", report.cases_per_second);
     counts("laws", report.laws);
     counts("traits", report.traits);

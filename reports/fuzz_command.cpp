@@ -12,11 +12,14 @@
 
 #include "oracle/model/error.hpp"
 #include "props/corpus.hpp"
+#include "props/device_fuzz.hpp"
 #include "props/fuzz.hpp"
+#include "props/laws/device_laws.hpp"
 #include "props/laws/law.hpp"
 #include "props/mutants/mutant.hpp"
 #include "reports/answer.hpp"
 #include "reports/command.hpp"
+#include "reports/device_options.hpp"
 #include "reports/exit.hpp"
 #include "reports/forward_options.hpp"
 #include "reports/fuzz_answer.hpp"
@@ -32,6 +35,7 @@ struct Options {
     std::optional<std::int64_t> cases;
     std::optional<std::int64_t> seed;
     std::string backend = "sim";
+    DeviceOptions devices;
     std::string law;
     std::optional<std::string> replay;
     std::optional<std::vector<std::string>> mutants;
@@ -60,7 +64,7 @@ std::vector<std::string> ids_of(const std::string& text) {
     return ids;
 }
 
-props::FuzzOptions fuzz_options(const Options& options) {
+props::FuzzOptions fuzz_options(const Options& options, Backend backend) {
     if (options.cases && *options.cases < 1)
         throw InputError({"command line", "--cases", std::to_string(*options.cases), "must be >= 1"});
     if (options.replay && options.mutants) {
@@ -76,28 +80,46 @@ props::FuzzOptions fuzz_options(const Options& options) {
     if (options.replay) fuzz.replay.push_back(props::parse_case(*options.replay));
     fuzz.mutants = options.mutants;
     // Both refuse what they do not know; it is too late for that once the answer has begun.
-    if (!fuzz.law.empty()) static_cast<void>(props::laws_named(fuzz.law));
+    if (!fuzz.law.empty() && backend == Backend::sim) static_cast<void>(props::laws_named(fuzz.law));
+    if (!fuzz.law.empty() && backend == Backend::gpu) static_cast<void>(props::device_laws_named(fuzz.law));
     if (fuzz.mutants) static_cast<void>(props::mutants_named(*fuzz.mutants));
     return fuzz;
 }
 
+// The devices are there before the answer begins, or it is said that there are none.
+props::DeviceFuzzOptions device_options(const DeviceOptions& options, Backend backend) {
+    constexpr std::int64_t kLargestWorld = 16;
+    props::DeviceFuzzOptions devices;
+    if (backend != Backend::gpu) return devices;
+    devices.devices = devices_of(options, kLargestWorld);
+    devices.windows = options.transport != "loopback" && options.dispatcher != "send-receive";
+    devices.made = std::make_shared<Devices>(devices.devices);
+    return devices;
+}
+
 // With a bar, which is gone when the answer is printed. Time or cases bound the run; a tenth of a second is one step.
-props::FuzzReport fuzzed(props::FuzzOptions& fuzz, const Console& console) {
+props::FuzzReport fuzzed(props::FuzzOptions& fuzz, const props::DeviceFuzzOptions& on_devices, const Console& console) {
     const bool timed = fuzz.seconds.has_value();
     Progress progress{console, "fuzzing",
                       timed ? static_cast<std::int64_t>(*fuzz.seconds * 10) : fuzz.cases.value_or(1000)};
     fuzz.progress = [&](const props::FuzzProgress& at) {
         progress.set(timed ? static_cast<std::int64_t>(at.seconds * 10) : at.cases);
     };
-    return props::fuzz(fuzz);
+    if (!on_devices.made) return props::fuzz(fuzz);
+    props::DeviceFuzzOptions options = on_devices;
+    options.fuzz = fuzz;
+    return props::fuzz_devices(options);
 }
 
 int run_fuzz(const Options& options, const Console& console) {
     const Answer answer(options.json, console);
-    static_cast<void>(backend_of(options.backend, false));
-    props::FuzzOptions fuzz = fuzz_options(options);
+    const Backend backend = backend_of(options.backend, false);
+    require_gpu_for(options.devices, backend);
+    props::FuzzOptions fuzz = fuzz_options(options, backend);
+    const props::DeviceFuzzOptions on_devices = device_options(options.devices, backend);
     answer.text() << fmt::format("seed     {}\n", fuzz.seed);
-    const props::FuzzReport report = fuzzed(fuzz, console);
+    if (on_devices.made) answer.text() << fmt::format("devices  {}\n", on_devices.made->describe());
+    const props::FuzzReport report = fuzzed(fuzz, on_devices, console);
     print_fuzz(report, answer.text());
     answer.json([&](JsonWriter& json) { write_fuzz(report, json); });
     return report.ok ? exit_ok : exit_failed;
@@ -112,6 +134,7 @@ Action declare_fuzz(OptionSet& set) {
     set.integer("--cases", "stop after so many cases (1000)", options->cases);
     set.integer("--seed", "the same seed gives the same cases (0)", options->seed);
     set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
+    add_device_options(set, options->devices);
     set.text({"--law", "NAME", "one law, or all of one subject (all)"}, options->law);
     set.text({"--replay", "CASE", "run this case alone"}, options->replay);
     set.optional_value({"--mutants", "ID,...", "plant these known faults (all) and say which law kills each"},

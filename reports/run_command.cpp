@@ -80,7 +80,11 @@ void refuse_dtype_of_oracle(const Options& options) {
 int run_run(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.model);
     const Backend backend = backend_of(options.backend, true);
-    const Arithmetic arithmetic = arithmetic_of(options.dtype);
+    const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
+    if (backend == Backend::gpu) {
+        throw EnvironmentError("run --backend gpu: GPU ranks run MoE layers, not whole models",
+                               "use check --backend gpu, or run --backend sim");
+    }
     const Layout layout = layout_of(options.layout);
     if (backend == Backend::sim) sim::require_runnable(layout.dims);
     if (backend == Backend::oracle) refuse_dtype_of_oracle(options);

@@ -240,7 +240,7 @@ TEST(RunCommand, RefusesWhatTheBackendsLack) {
     };
     expect_refused(args({}), 2, {"--backend: must be given"}, out);
     expect_refused(args({"--backend", "cpu"}), 2, {"--backend=cpu", "oracle, sim or gpu"}, out);
-    expect_refused(args({"--backend", "gpu"}), 3, {"no GPU", "--backend sim"}, out);
+    expect_refused(args({"--backend", "gpu"}), 3, {"MoE layers", "--backend sim"}, out);
     expect_refused(args({"--backend", "sim", "--dtype", "f16"}), 2, {"--dtype=f16", "f32 or bf16"}, out);
     expect_refused(args({"--backend", "oracle", "--dtype", "f32"}), 2,
                    {"--dtype=f32: has no meaning with --backend oracle"}, out);

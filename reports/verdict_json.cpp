@@ -16,8 +16,9 @@ void write_failure(const std::optional<Mismatch>& failure, JsonWriter& json) {
     json.field("why", failure->why).end_object();
 }
 
-void write_check(const CheckReport& report, const Plan& plan, const std::string& replay, JsonWriter& json) {
-    json.begin_object().field("ok", report.ok()).field("backend", "sim").field("rules", plan.rules);
+void write_check(const CheckReport& report, const Plan& plan, const std::string& backend, const std::string& replay,
+                 JsonWriter& json) {
+    json.begin_object().field("ok", report.ok()).field("backend", backend).field("rules", plan.rules);
     json.field("world", plan.world()).key("dims");
     write_dims(plan.dims, json);
     json.field("exactness", "bounded");

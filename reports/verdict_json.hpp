@@ -7,7 +7,9 @@
 
 namespace shardproof::reports {
 
-void write_check(const CheckReport& report, const Plan& plan, const std::string& replay, JsonWriter& json);
+// `backend` as the user names it.
+void write_check(const CheckReport& report, const Plan& plan, const std::string& backend, const std::string& replay,
+                 JsonWriter& json);
 // {"pp":..,"dp_replicate":..,"dp_shard":..,"cp":..,"tp":..,"ep":..} is plan_json's; this writes a failure or null.
 void write_failure(const std::optional<Mismatch>& failure, JsonWriter& json);
 

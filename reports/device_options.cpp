@@ -1,0 +1,55 @@
+#include "reports/device_options.hpp"
+
+#include <charconv>
+
+#include "oracle/model/error.hpp"
+#include "reports/option_set.hpp"
+#include "reports/text.hpp"
+
+namespace shardproof::reports {
+
+void add_device_options(OptionSet& set, DeviceOptions& options) {
+    set.text({"--transport", "NAME", "of the GPU ranks: nccl or loopback (nccl where it runs, else loopback)"},
+             options.transport);
+    set.text({"--dispatcher", "NAME", "of the GPU ranks: send-receive or windows (send-receive)"}, options.dispatcher);
+    set.text({"--deadline", "SECONDS", "no wait of a GPU rank is longer (60)"}, options.deadline);
+}
+
+void require_gpu_for(const DeviceOptions& options, Backend backend) {
+    if (backend == Backend::gpu) return;
+    const auto refuse = [](const char* option, const std::string& value) {
+        if (value.empty()) return;
+        throw InputError({"command line", option, shortened(value), "has a meaning with --backend gpu only"});
+    };
+    refuse("--transport", options.transport);
+    refuse("--dispatcher", options.dispatcher);
+    refuse("--deadline", options.deadline);
+}
+
+void add_to(ReplayLine& line, const DeviceOptions& options) {
+    if (!options.transport.empty()) line.option("--transport", options.transport);
+    if (!options.dispatcher.empty()) line.option("--dispatcher", options.dispatcher);
+    if (!options.deadline.empty()) line.option("--deadline", options.deadline);
+}
+
+double deadline_of(const DeviceOptions& options) {
+    constexpr double kDefault = 60;
+    constexpr double kLongest = 86400;
+    if (options.deadline.empty()) return kDefault;
+    double seconds = 0;
+    const char* const end = options.deadline.data() + options.deadline.size();
+    const auto [stop, error] = std::from_chars(options.deadline.data(), end, seconds);
+    if (error != std::errc{} || stop != end || !(seconds > 0) || seconds > kLongest) {
+        throw InputError({"command line", "--deadline", shortened(options.deadline),
+                          "must be a number of seconds above 0, at most a day"});
+    }
+    return seconds;
+}
+
+DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world) {
+    return {.world = world,
+            .transport = options.transport.empty() ? "auto" : options.transport,
+            .deadline_s = deadline_of(options)};
+}
+
+}  // namespace shardproof::reports

@@ -1,0 +1,25 @@
+// Options of the commands that run on GPUs: what goes between ranks, and how long to wait for it.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "props/device_check.hpp"
+#include "reports/forward_options.hpp"
+#include "reports/replay.hpp"
+
+namespace shardproof::reports {
+
+struct DeviceOptions {
+    std::string transport;     // "": auto
+    std::string dispatcher;    // "": send-receive
+    std::string deadline;      // seconds; "": 60
+};
+void add_device_options(OptionSet& set, DeviceOptions& options);
+// Throws InputError where one was given without --backend gpu.
+void require_gpu_for(const DeviceOptions& options, Backend backend);
+void add_to(ReplayLine& line, const DeviceOptions& options);
+
+[[nodiscard]] double deadline_of(const DeviceOptions& options);
+[[nodiscard]] DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world);
+
+}  // namespace shardproof::reports
