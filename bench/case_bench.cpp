@@ -15,6 +15,7 @@ void PropertyCases(benchmark::State& state) {
                                                       .cases = 500,
                                                       .seed = seed++,
                                                       .law = {},
+                                                      .corpus = {},
                                                       .replay = {},
                                                       .mutants = {},
                                                       .plant = {},
