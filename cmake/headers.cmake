@@ -2,7 +2,12 @@
 # the include-direction check knows whose dependencies it reads.
 file(GLOB_RECURSE headers RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/oracle/*.hpp ${PROJECT_SOURCE_DIR}/sim/*.hpp ${PROJECT_SOURCE_DIR}/props/*.hpp
-  ${PROJECT_SOURCE_DIR}/bench/*.hpp ${PROJECT_SOURCE_DIR}/reports/*.hpp ${PROJECT_SOURCE_DIR}/gpu/*.hpp)
+  ${PROJECT_SOURCE_DIR}/bench/*.hpp ${PROJECT_SOURCE_DIR}/reports/*.hpp)
+if(TARGET shardproof_gpu)
+  file(GLOB_RECURSE gpu_headers RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
+    ${PROJECT_SOURCE_DIR}/gpu/*.hpp ${PROJECT_SOURCE_DIR}/gpu/*.cuh)
+  list(APPEND headers ${gpu_headers})
+endif()
 set(header_units "")
 foreach(header ${headers})
   set(header_unit ${PROJECT_BINARY_DIR}/headers/${header}.cpp)
@@ -12,4 +17,7 @@ endforeach()
 add_library(shardproof_headers OBJECT ${header_units})
 target_link_libraries(shardproof_headers PRIVATE shardproof_flags Eigen3::Eigen nlohmann_json::nlohmann_json
   CLI11::CLI11)
+if(TARGET shardproof_gpu)
+  target_link_libraries(shardproof_headers PRIVATE CUDA::cudart_static)
+endif()
 target_compile_options(shardproof_headers PRIVATE -O0 -g0)
