@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+
+#include "gpu/kept_blocks.hpp"
+
 namespace shardproof::gpu {
 namespace {
 
@@ -16,14 +20,38 @@ namespace {
 
 }  // namespace
 
+namespace {
+
+std::atomic<std::int64_t> in_use{0};
+
+}  // namespace
+
+std::int64_t DeviceBytes::bytes_in_use() { return in_use; }
+
+void DeviceFree::operator()(std::byte* raw) const noexcept {
+    in_use -= size;
+    if (!keep_freed_block(raw, block, device)) report_if_failed(cudaFree(raw));
+}
+
 DeviceBytes::DeviceBytes(std::int64_t bytes) : size_{bytes} {
     SP_ASSERT(bytes >= 0);
     if (bytes == 0) return;
-    void* raw = nullptr;
-    const cudaError_t code = cudaMalloc(&raw, static_cast<std::size_t>(bytes));
-    if (code == cudaErrorMemoryAllocation) out_of_memory(bytes);
-    check(code);
-    handle_.reset(static_cast<std::byte*>(raw));
+    int device = 0;
+    check(cudaGetDevice(&device));
+    const std::int64_t block = block_bytes(bytes);
+    void* raw = take_kept_block(block, device);
+    if (raw == nullptr) {
+        cudaError_t code = cudaMalloc(&raw, static_cast<std::size_t>(block));
+        if (code == cudaErrorMemoryAllocation) {
+            (void)cudaGetLastError();
+            free_kept_blocks();
+            code = cudaMalloc(&raw, static_cast<std::size_t>(block));
+        }
+        if (code == cudaErrorMemoryAllocation) out_of_memory(bytes);
+        check(code);
+    }
+    handle_ = std::unique_ptr<std::byte, DeviceFree>{static_cast<std::byte*>(raw), DeviceFree{bytes, block, device}};
+    in_use += bytes;
 }
 
 void DeviceBytes::reserve(std::int64_t bytes) {

@@ -9,6 +9,15 @@
 
 namespace shardproof::gpu {
 
+// Frees and counts.
+struct DeviceFree {
+    using pointer = std::byte*;
+    std::int64_t size = 0;   // as it was asked for
+    std::int64_t block = 0;  // as it was allocated
+    int device = 0;
+    void operator()(std::byte* raw) const noexcept;
+};
+
 // Untyped device memory of the device that was current when it was made. Never shrinks.
 class DeviceBytes {
 public:
@@ -21,10 +30,23 @@ public:
     void reserve(std::int64_t bytes);
     // 0xFF everywhere: NaN in BF16, F16 and F32, -1 in integers.
     void poison(StreamView stream);
+    // Of all that is alive in this process.
+    [[nodiscard]] static std::int64_t bytes_in_use();
 
 private:
-    std::unique_ptr<std::byte, Closer<std::byte*, cudaFree>> handle_;
+    std::unique_ptr<std::byte, DeviceFree> handle_;
     std::int64_t size_ = 0;
+};
+
+// While one lives, freed device blocks of up to 16 MiB are kept for whoever asks next, 1 GiB in all: worlds are made
+// and dropped by the thousand, and cudaMalloc and cudaFree are dear. A block is handed out again only after its device
+// has been idle. The last one to go frees what is kept.
+class KeepFreed {
+public:
+    KeepFreed();
+    ~KeepFreed();
+    KeepFreed(const KeepFreed&) = delete;
+    KeepFreed& operator=(const KeepFreed&) = delete;
 };
 
 template <class T>

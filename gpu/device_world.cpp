@@ -70,6 +70,7 @@ struct DeviceWorld::Impl {
     MoeLayer layer;
     Staging staging;
     std::int64_t loaded = -1;
+    std::int64_t host_waits = 0;
 };
 
 DeviceWorld::DeviceWorld(const Plan& plan, const Checkpoint& checkpoint, Session& session,
@@ -158,9 +159,13 @@ void DeviceWorld::moe_layer(std::span<MoeRank> ranks, std::span<const std::int64
         impl_->put(ranks[i], impl_->layer.work(i));
     }
     impl_->layer.gather_weights();
+    const std::int64_t waits_before = impl_->ledger.num_waits();
     impl_->layer.run();
+    impl_->host_waits = impl_->ledger.num_waits() - waits_before;
     impl_->ledger.wait();
     for (std::size_t i = 0; i < ranks.size(); ++i) impl_->get(ranks[i], impl_->layer.work(i), impl_->layer.parts()[i]);
 }
+
+std::int64_t DeviceWorld::host_waits() const { return impl_->host_waits; }
 
 }  // namespace shardproof::gpu

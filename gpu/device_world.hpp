@@ -55,6 +55,8 @@ public:
     // Runs the layer that was loaded. `ranks` are this process's, ascending; rows_of_rank the rows of `hidden` of every
     // rank of the world. With sequence parallelism a rank's rows are its slice. Throws StallError.
     void moe_layer(std::span<MoeRank> ranks, std::span<const std::int64_t> rows_of_rank);
+    // Times that the host waited for the devices inside the last layer, between its first kernel and its last.
+    [[nodiscard]] std::int64_t host_waits() const;
 
 private:
     struct Impl;

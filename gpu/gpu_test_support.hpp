@@ -39,7 +39,7 @@ public:
     [[nodiscard]] T* data() const { return reinterpret_cast<T*>(bytes_.data() + first_); }
     void write(std::span<const T> values) {
         ASSERT_LE(std::ssize(values), count_);
-        upload(std::as_bytes(values), data(), stream_);
+        upload(std::as_bytes(values), static_cast<void*>(data()), stream_);  // T may be a pointer
         check(cudaStreamSynchronize(stream_.raw()));
     }
     // Waits for the stream.

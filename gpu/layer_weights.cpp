@@ -88,7 +88,7 @@ void LayerWeights::prepare(const Plan& plan, const LocalRank& local, Arithmetic 
 }
 
 std::optional<DeviceCall> LayerWeights::gather_call(Role role, const RankGroups& groups, Rank rank) {
-    Entry& entry = entries_.at(role);
+    const Entry& entry = entries_.at(role);
     if (!entry.plan.moves) return std::nullopt;
     DeviceCall call;
     call.kind = CollectiveKind::all_gather;

@@ -191,7 +191,7 @@ std::string Ledger::describe(const std::vector<DeviceStall::Wait>& waits) const 
     const auto knows = [](const DeviceStall::Wait& wait) { return !wait.absent.empty(); };
     const auto telling = std::ranges::find_if(waits, knows);
     const DeviceStall::Wait& first = telling == waits.end() ? waits.front() : *telling;
-    std::string text = fmt::format("rank {} waits in {}", first.rank.value(), first.call);
+    const std::string text = fmt::format("rank {} waits in {}", first.rank.value(), first.call);
     if (!first.absent.empty()) {
         const Rank absent = first.absent.front();
         const auto its = std::ranges::find(waits, absent, &DeviceStall::Wait::rank);

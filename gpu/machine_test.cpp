@@ -55,6 +55,23 @@ TEST(BufferTest, SaysHowMuchMemoryIsNeededAndFree) {
     EXPECT_EQ(DeviceBytes{0}.data(), nullptr);
 }
 
+TEST(BufferTest, HandsOutAFreedBlockAgainWhileSomebodyKeepsThem) {
+    SHARDPROOF_NEEDS_GPU();
+    const std::int64_t before = DeviceBytes::bytes_in_use();
+    const KeepFreed keep;
+    const std::byte* first = nullptr;
+    {
+        const DeviceBytes bytes{1000};
+        first = bytes.data();
+        EXPECT_EQ(DeviceBytes::bytes_in_use() - before, 1000);
+    }
+    EXPECT_EQ(DeviceBytes::bytes_in_use(), before);
+    const DeviceBytes again{1024};
+    const DeviceBytes other{1024};
+    EXPECT_EQ(again.data(), first);
+    EXPECT_NE(other.data(), first);
+}
+
 TEST(BufferTest, PoisonsWithNanAndGrows) {
     SHARDPROOF_NEEDS_GPU();
     const Stream stream;
@@ -73,7 +90,7 @@ TEST(EventTest, HoldsAStreamUntilItIsReached) {
     SHARDPROOF_NEEDS_GPU();
     const Stream first;
     const Stream second;
-    DeviceArray<std::int32_t> value{1};
+    const DeviceArray<std::int32_t> value{1};
     std::int32_t host = 0;
     check(cudaMemsetAsync(value.data(), 0, 4, first.view().raw()));
     Event set;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "gpu/buffer.hpp"
 #include "gpu/transport/store.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
 
 struct Session::Impl {
+    KeepFreed keep_freed;  // first: all that follows may hold device memory
     Processes processes;
     Machine machine;
     std::unique_ptr<Store> store;

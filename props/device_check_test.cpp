@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "oracle/model/error.hpp"
 #include "props/gen/draw_case.hpp"
 #include "props/gen/tiny_model.hpp"
@@ -31,8 +33,8 @@ protected:
     }
     void make_devices() {
         devices_.reset();
-        devices_ = std::make_unique<Devices>(
-            DevicesOptions{.world = GetParam().world_max, .transport = GetParam().transport, .deadline_s = 20});
+        devices_ = std::make_unique<Devices>(DevicesOptions{
+            .world = GetParam().world_max, .transport = GetParam().transport, .deadline_s = deadline_s_});
     }
     [[nodiscard]] DeviceCheckOptions options(Arithmetic arithmetic) const {
         return {.arithmetic = arithmetic,
@@ -56,6 +58,7 @@ protected:
             ++seen;
         }
     }
+    double deadline_s_ = 20;
     std::unique_ptr<Devices> devices_;
 };
 
@@ -97,7 +100,7 @@ TEST_P(OnDevices, PlantedFaultsInPlansAreFound) {
         int planted = 0;
         int found = 0;
         each_case(13, 400, [&](const Case& c) {
-            if (planted == 8) return;
+            if (planted == 40) return;
             const Model model = make_tiny_model(c);
             const Plan plan = plan_of(c, model);
             const Batch batch = make_batch(c);
@@ -120,6 +123,100 @@ TEST_P(OnDevices, PlantedFaultsInPlansAreFound) {
         EXPECT_GT(found, 0) << mutant.id << " planted " << planted << " times";
     }
 }
+
+// dp_shard 2, tp 2, ep 4: four ranks, tokens on all of them.
+Case stall_case() {
+    Case c;
+    c.model = {.hidden = 16,
+               .layers = 1,
+               .heads = 2,
+               .kv_heads = 2,
+               .head_dim = 4,
+               .experts = 8,
+               .top_k = 3,
+               .moe_hidden = 10,
+               .dense_hidden = 12,
+               .vocab = 29,
+               .dense_layers = {},
+               .dtype = DType::BF16,
+               .seed = 5};
+    c.layout = {.rules = "titan-infer", .dp_shard = 2, .tp = 2, .ep = 4};
+    c.sequences = {{0, 7}, {1, 4}};
+    return c;
+}
+
+class FaultsOnDevices : public OnDevices {
+protected:
+    FaultsOnDevices() { deadline_s_ = 2; }
+    // The same fault on virtual ranks and on devices.
+    [[nodiscard]] std::pair<CheckReport, CheckReport> both(const sim::Faults& faults) {
+        const Case c = stall_case();
+        const Model model = make_tiny_model(c);
+        const Plan plan = plan_of(c, model);
+        DeviceCheckOptions how = options(Arithmetic::f32);
+        how.deadline_s = 2;
+        how.faults = &faults;
+        const auto begin = std::chrono::steady_clock::now();
+        CheckReport on_devices = devices_->check(model, plan, make_batch(c), how);
+        EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 10);
+        CheckReport on_sim =
+            check(model, plan, make_batch(c),
+                  {.arithmetic = Arithmetic::f32, .faults = &faults, .trace = nullptr, .progress = {}});
+        return {std::move(on_sim), std::move(on_devices)};
+    }
+};
+
+TEST_P(FaultsOnDevices, WhoSkipsACallIsWaitedForAsTheVirtualRanksSay) {
+    sim::Faults faults;
+    faults.on_call = [](Rank rank, sim::CollectiveCall& call) {
+        const bool skips = rank == Rank{2} && call.kind == sim::CollectiveKind::all_to_all;
+        return skips ? sim::Participation::skips : sim::Participation::joins;
+    };
+    const auto [sim, device] = both(faults);
+    ASSERT_TRUE(sim.stall && device.stall);
+    EXPECT_EQ(sim.stall->kind, device.stall->kind);
+    for (const auto& [where, stall] : {std::pair{"sim", *sim.stall}, {"device", *device.stall}}) {
+        SCOPED_TRACE(where);
+        std::vector<Rank> waiting;
+        for (const sim::Stall::Wait& wait : stall.waits) {
+            if (wait.absent != std::vector{Rank{2}}) continue;
+            waiting.push_back(wait.rank);
+            EXPECT_THAT(wait.call, testing::AllOf(testing::HasSubstr("all_to_all("), testing::HasSubstr(" bytes out"),
+                                                  testing::HasSubstr("on ep [0,1,2,3]: rows of each expert")));
+        }
+        EXPECT_THAT(waiting, testing::ElementsAre(Rank{0}, Rank{1}, Rank{3}));
+    }
+}
+
+TEST_P(FaultsOnDevices, AnotherDtypeIsNamedAsTheVirtualRanksNameIt) {
+    sim::Faults faults;
+    faults.on_call = [](Rank rank, sim::CollectiveCall& call) {
+        if (rank == Rank{1} && call.what == "dispatch") call.dtype = DType::F16;
+        return sim::Participation::joins;
+    };
+    const auto [sim, device] = both(faults);
+    ASSERT_TRUE(sim.stall && device.stall);
+    EXPECT_EQ(sim.stall->kind, sim::Stall::Kind::mismatch);
+    EXPECT_EQ(device.stall->kind, sim::Stall::Kind::mismatch);
+    for (const std::string& message : {sim.stall->message, device.stall->message}) {
+        EXPECT_THAT(message,
+                    testing::AllOf(testing::HasSubstr("mismatched collective"), testing::HasSubstr("rank 1"),
+                                   testing::HasSubstr("all_to_all(F16"), testing::HasSubstr("all_to_all(F32")));
+    }
+}
+
+TEST_P(FaultsOnDevices, WhatARankThrowsEndsTheOthersAndPassesOn) {
+    sim::Faults faults;
+    faults.on_call = [](Rank rank, sim::CollectiveCall& call) {
+        if (rank == Rank{3} && call.what == "combine") throw std::runtime_error{"rank 3 fell over"};
+        return sim::Participation::joins;
+    };
+    EXPECT_THAT([&] { (void)both(faults); }, testing::ThrowsMessage<std::runtime_error>("rank 3 fell over"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, FaultsOnDevices,
+                         testing::Values(Way{"loopback", "send-receive", 4}, Way{"nccl", "send-receive", 4}),
+                         [](const auto& instance) { return std::string{instance.param.transport}; });
 
 TEST(NoDevices, AreSaidToBeMissing) {
     try {

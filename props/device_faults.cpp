@@ -42,6 +42,7 @@ gpu::Participation ask(const sim::Faults& faults, gpu::DeviceCall& call, OtherGr
         others.push_back({.axis = std::string{told.group->name()}, .ranks = told.group->ranks()});
         call.group = &others.back();
     }
+    call.dtype = told.dtype;
     return gpu::Participation::joins;
 }
 

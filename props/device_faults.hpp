@@ -14,9 +14,8 @@ struct DeviceFaultSet {
     std::optional<gpu::DeviceFaults> calls;
     std::optional<gpu::PlanFaults> plans;
 };
-// on_call (whether a rank joins, and in which group; what else it alters of a call is not carried over), on_load and
-// on_dispatch.
-// `faults` outlives the set; nullptr: none.
+// on_call (whether a rank joins, in which group and dtype; what else it alters of a call is not carried over), on_load
+// and on_dispatch. `faults` outlives the set; nullptr: none.
 [[nodiscard]] DeviceFaultSet device_faults(const sim::Faults* faults);
 
 void report_stall(const gpu::DeviceStall& stall, const std::string& layer, CheckReport& report);

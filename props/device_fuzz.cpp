@@ -101,9 +101,12 @@ private:
         for (std::size_t t = 0; t < kNumTraits; ++t) {
             if (traits.test(t)) ++report_.traits[std::string{name_of(static_cast<Trait>(t))}];
         }
+        const bool moves = c.layout.ep > 1 && num_tokens(c) > 0;
         for (const DeviceLaw* law : chosen_) {
             if (!law->applies(c)) continue;
             ++report_.laws[std::string{law->name}];
+            if (moves && law->name.ends_with(".layer"))
+                ++report_.traits["rows between ranks by " + std::string{law->dispatcher}];
             const std::optional<Broken> broken = broken_by(c, options_.fuzz.plant, *law);
             if (!broken) continue;
             add_failure(shrinkable, *law, *broken);

@@ -157,7 +157,7 @@ void SendReceive::exchange_rows(std::span<RankDispatch> parts) {
     std::vector<DeviceCall> calls;
     for (const RankDispatch& part : parts) {
         if (part.group->size() == 1) continue;
-        Room& room = rooms_[part.local_idx];
+        const Room& room = rooms_[part.local_idx];
         DeviceCall& call = calls.emplace_back();
         call.kind = CollectiveKind::all_to_all;
         call.group = part.group;

@@ -144,7 +144,7 @@ void Windows::prepare(std::span<RankDispatch> parts, const DispatchShape& shape)
         }
         load_window_kernels();
         const WindowShape sizes = window_shape(shape, part.group->ranks);
-        WindowGroup& group = group_with_room(*part.group, window_layout(sizes).bytes);
+        const WindowGroup& group = group_with_room(*part.group, window_layout(sizes).bytes);
         groups.back() = &group;
         prepare_member(part, group, sizes);
     }

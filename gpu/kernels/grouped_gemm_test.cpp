@@ -245,7 +245,7 @@ int compute_capability() { return find_machine().devices.front().compute_capabil
 }  // namespace
 
 using Param = std::tuple<GroupedGemmRow, Arithmetic, int>;
-void PrintTo(const Param& param, std::ostream* out) { *out << std::get<0>(param).name; }
+static void PrintTo(const Param& param, std::ostream* out) { *out << std::get<0>(param).name; }
 
 namespace {
 
@@ -258,7 +258,7 @@ protected:
     void compare_all(Payload kind) {
         SHARDPROOF_NEEDS_GPU();
         const auto& [row, arithmetic, products] = GetParam();
-        Stream stream;
+        const Stream stream;
         int ran = 0;
         for (const Shape3& shape : shapes()) {
             if (!can_run(shape)) continue;
@@ -283,7 +283,7 @@ TEST_P(GroupedGemmLaws, GroupsMayChangeWithoutTheHost) {
     const Shape3 shape{"replayed", 128, 136, {40, 0, 100, 7}, 200};
     if (!can_run(shape))
         GTEST_SKIP() << row.name << " " << row.why_not(arithmetic, shape.in, shape.out, compute_capability());
-    Stream stream;
+    const Stream stream;
     Shape3 all_used = shape;
     all_used.rows = {347, 0, 0, 0};
     all_used.rows_beyond = 0;
@@ -316,7 +316,7 @@ TEST_P(GroupedGemmLaws, NothingToDoIsNoError) {
     const auto& [row, arithmetic, products] = GetParam();
     const Shape3 shape{"no experts", 64, 64, {}, 4};
     if (!can_run(shape)) GTEST_SKIP() << row.name << " " << row.why_not(arithmetic, 64, 64, compute_capability());
-    Stream stream;
+    const Stream stream;
     OnDevice problem{shape, arithmetic, products, Payload::integers, stream.view()};
     problem.run(row);
     judge(problem, shape, arithmetic, Payload::integers, {});

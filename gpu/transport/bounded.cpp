@@ -10,7 +10,7 @@ namespace shardproof::gpu {
 
 bool ends_within(double seconds, std::function<void()> work) {
     auto ended = std::make_shared<std::promise<void>>();
-    std::future<void> end = ended->get_future();
+    const std::future<void> end = ended->get_future();
     std::thread{[work = std::move(work), ended] {
         work();
         ended->set_value();

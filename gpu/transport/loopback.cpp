@@ -217,7 +217,7 @@ void Loopback::sum_into(std::span<const Part> parts, std::size_t idx, std::int64
     const GroupMemory& memory = memory_.at(call.group->ranks);
     auto* row = reinterpret_cast<const void**>(memory.parts.data()) + idx * parts.size();
     // Few enough for the driver to take them along with the command: no wait for the stream.
-    upload(std::as_bytes(std::span{sends}), row, parts[idx].stream());
+    upload(std::as_bytes(std::span{sends}), static_cast<void*>(row), parts[idx].stream());
     sum_parts(row, static_cast<int>(parts.size()), call.dtype, out, count, parts[idx].stream());
 }
 

@@ -81,6 +81,7 @@ inline constexpr int kNcclConfigVersion = 21400;  // the oldest library that has
 // clang-format on
 
 struct NcclFunctions {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration's parts take none
 #define SHARDPROOF_MEMBER(result, name, parameters) result(*name) parameters = nullptr;
     SHARDPROOF_NCCL_FUNCTIONS(SHARDPROOF_MEMBER)
 #undef SHARDPROOF_MEMBER

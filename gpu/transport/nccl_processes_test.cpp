@@ -1,12 +1,12 @@
 // One process a rank on one GPU, as a launcher starts them: this program starts itself again, once a rank, in a role.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <numeric>
 #include <thread>
@@ -36,7 +36,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 struct Player {
     explicit Player(const Processes& found) : processes{found}, store{found, 30} {
         ranks.push_back({.rank = Rank{found.rank}, .device = 0, .stream = stream.view()});
-        for (std::int64_t r = 0; r < found.world; ++r) all.ranks.push_back(Rank{r});
+        for (std::int64_t r = 0; r < found.world; ++r) all.ranks.emplace_back(r);
         // The processes start at different times; only what comes after that is held against them.
         (void)store.barrier("start", 60);
         transport = transport_named("nccl").make(
@@ -45,7 +45,7 @@ struct Player {
     // Sums 1, 2, ... over all ranks. Throws StallError.
     void sum(Ledger& ledger) {
         const std::vector<std::int64_t> mine(1000, processes.rank + 1);
-        Guarded<std::int64_t> memory{mine, stream.view()};
+        const Guarded<std::int64_t> memory{mine, stream.view()};
         ledger.enqueue({{.kind = CollectiveKind::all_reduce,
                          .group = &all,
                          .rank = Rank{processes.rank},

@@ -29,14 +29,16 @@ Uuid uuid_of(int device) {
 
 std::string key_of(const std::string& prefix, std::int64_t rank) { return fmt::format("{}gpu/{}", prefix, rank); }
 
-void set_where_unset(const char* name, const std::string& value) {
+// What the variable says then.
+std::string set_where_unset(const char* name, const std::string& value) {
+    if (const char* given = std::getenv(name); given != nullptr) return given;
     if (setenv(name, value.c_str(), 0) != 0)
         throw EnvironmentError{fmt::format("the environment takes no {}", name), "set it by hand"};
+    return value;
 }
 
-[[noreturn]] void refuse_variable(const char* name, std::string_view why) {
-    throw EnvironmentError{fmt::format("{}={}: {}", name, printable(std::getenv(name)), why),
-                           "unset it: it is set as needed"};
+[[noreturn]] void refuse_variable(const char* name, std::string_view value, std::string_view why) {
+    throw EnvironmentError{fmt::format("{}={}: {}", name, printable(value), why), "unset it: it is set as needed"};
 }
 
 int ctas_for(const GpuSharing& sharing) {
@@ -44,12 +46,11 @@ int ctas_for(const GpuSharing& sharing) {
     return std::clamp(sharing.num_multiprocessors / (2 * sharing.ranks_of_all), 1, kCtasMax);
 }
 
-void require_ctas(const char* name) {
-    const std::string_view text = std::getenv(name);
+void require_ctas(const char* name, std::string_view text) {
     int value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc{} || end != text.data() + text.size() || value < 1 || value > kCtasMax)
-        refuse_variable(name, "must be 1 to 4 where ranks share a GPU: with more, 4 ranks on one GPU hung");
+        refuse_variable(name, text, "must be 1 to 4 where ranks share a GPU: with more, 4 ranks on one GPU hung");
 }
 
 }  // namespace
@@ -96,10 +97,9 @@ void prepare_nccl_environment(const GpuSharing& sharing, int version, Rank first
     }
     constexpr const char* kEnable = "NCCL_MULTI_RANK_GPU_ENABLE";
     constexpr const char* kCtas = "NCCL_MAX_CTAS";
-    set_where_unset(kEnable, "1");
-    if (std::string_view{std::getenv(kEnable)} != "1") refuse_variable(kEnable, "must be 1 where ranks share a GPU");
-    set_where_unset(kCtas, std::to_string(ctas_for(sharing)));
-    require_ctas(kCtas);
+    const std::string enable = set_where_unset(kEnable, "1");
+    if (enable != "1") refuse_variable(kEnable, enable, "must be 1 where ranks share a GPU");
+    require_ctas(kCtas, set_where_unset(kCtas, std::to_string(ctas_for(sharing))));
     // NVLink multicast needs a GPU a rank.
     set_where_unset("NCCL_NVLS_ENABLE", "0");
 }

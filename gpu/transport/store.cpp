@@ -109,7 +109,7 @@ Store::Store(const Processes& processes, double deadline_s) : impl_{std::make_un
 Store::~Store() {
     try {
         if (!impl_->broken) send_frame(impl_->socket, FrameWriter{StoreOp::bye}.frame(), after_seconds(1));
-    } catch (const WireError&) {
+    } catch (const WireError&) {  // NOLINT(bugprone-empty-catch): for the reason below
         // The store is gone: there is nobody to say farewell to.
     }
 }
@@ -139,7 +139,7 @@ std::vector<std::int64_t> Store::quitters() { return impl_->processes_of(StoreOp
 void Store::quit() noexcept {
     try {
         (void)impl_->ask(FrameWriter{StoreOp::quit}, kGrace_s);
-    } catch (const std::exception&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): for the reason below
         // The store is gone, and with it process 0: the others learn of that by themselves.
     }
 }

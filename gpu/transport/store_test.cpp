@@ -4,13 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <functional>
+#include <stdexcept>
 #include <thread>
 
 #include "oracle/model/error.hpp"
@@ -33,6 +34,7 @@ Bytes bytes_of(std::string_view text) {
 // A port that was free a moment ago.
 std::uint16_t free_port() {
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) throw std::runtime_error("no socket");
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -264,6 +266,7 @@ TEST(StoreTest, SurvivesAStranger) {
     address.sin_port = htons(port);
     for (const std::string_view said : {"GET / HTTP/1.0\r\n\r\n", "\xff\xff\xff\xff", "\x01"}) {
         const int fd = socket(AF_INET, SOCK_STREAM, 0);
+        ASSERT_GE(fd, 0);
         ASSERT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
         ASSERT_EQ(send(fd, said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
         close(fd);

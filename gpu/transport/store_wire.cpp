@@ -119,7 +119,7 @@ int milliseconds_until(StoreClock::time_point deadline) {
 }
 
 Socket& Socket::operator=(Socket&& other) noexcept {
-    Socket old{std::exchange(fd_, std::exchange(other.fd_, -1))};
+    const Socket old{std::exchange(fd_, std::exchange(other.fd_, -1))};
     return *this;
 }
 

@@ -129,7 +129,7 @@ protected:
         for (std::int64_t r = 0; r < world_; ++r) {
             streams_.emplace_back();
             ranks_.push_back({.rank = Rank{r}, .device = 0, .stream = streams_.back().view()});
-            all_.ranks.push_back(Rank{r});
+            all_.ranks.emplace_back(r);
         }
         try {
             renew();
@@ -309,7 +309,7 @@ TEST_P(TransportTest, ReducesInPlaceAndKeepsTheOrderOfCalls) {
     }
     Ledger ledger{*transport_, ranks_, 60, nullptr};
     // Each call multiplies the common sum by the world; wrapped sums are as exact as others.
-    std::uint64_t want = static_cast<std::uint64_t>(world_ * (world_ + 1) / 2);
+    auto want = static_cast<std::uint64_t>(world_ * (world_ + 1) / 2);
     ledger.enqueue(calls);
     for (int i = 1; i < kTimes; ++i) {
         ledger.enqueue(calls);

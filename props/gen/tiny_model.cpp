@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "oracle/model/error.hpp"
 #include "sim/prng.hpp"
@@ -60,11 +61,11 @@ public:
     }
     void norm(const std::string& name, std::int64_t size) { add(name, {size}, uniform(size, 0.25, 1.0)); }
     void embeddings(const std::string& name) {
-        std::vector<float> values = uniform(m_.vocab * m_.hidden, std::sqrt(3.0), 0.0);
+        std::vector<float> values = uniform(m_.vocab * m_.hidden, std::numbers::sqrt3, 0.0);
         if (has_common_component(m_)) {
             for (std::int64_t v = 0; v < m_.vocab; ++v) values[static_cast<std::size_t>(v * m_.hidden)] = kCommon;
         }
-        add(name, {m_.vocab, m_.hidden}, std::move(values));
+        add(name, {m_.vocab, m_.hidden}, values);
     }
     void gate(const std::string& name) {
         const auto cols = static_cast<std::size_t>(m_.hidden);
@@ -87,7 +88,7 @@ public:
                 for (std::int64_t e = m_.experts - num_unused(m_); e < m_.experts; ++e) pull(e) = -kGatePull;
                 break;
         }
-        add(name, {m_.experts, m_.hidden}, std::move(values));
+        add(name, {m_.experts, m_.hidden}, values);
     }
 
     // Dealt over the files in turn, so that what belongs together lies apart.

@@ -12,8 +12,8 @@ namespace {
 
 bool has_moe_layer(const Case& c) { return static_cast<std::int64_t>(c.model.dense_layers.size()) < c.model.layers; }
 bool always(const Case& c) { return has_moe_layer(c); }
-// Windows carry rows where experts are parallel, and more than 8 ranks do not fit one GPU with their barriers.
-bool by_windows(const Case& c) { return has_moe_layer(c) && c.layout.ep > 1 && c.layout.world() <= 8; }
+// Windows carry rows where experts are parallel.
+bool by_windows(const Case& c) { return has_moe_layer(c) && c.layout.ep > 1 && c.layout.world() <= kWindowsWorldMax; }
 
 DeviceCheckOptions options_of(Subject& subject, std::string_view dispatcher) {
     DeviceCheckOptions options;

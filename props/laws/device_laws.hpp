@@ -1,5 +1,6 @@
 // What must hold of a case on real devices. One row a law and dispatcher; fuzz --backend gpu iterates over the table.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,6 +11,9 @@
 #include "props/laws/subject.hpp"
 
 namespace shardproof::props {
+
+// More ranks than these do not fit one GPU with the barriers of their windows.
+inline constexpr std::int64_t kWindowsWorldMax = 8;
 
 struct DeviceTry {
     bool stalled = false;   // the devices are of no use any more

@@ -10,7 +10,7 @@
 
 namespace shardproof::props {
 
-void PrintTo(const Mutant& mutant, std::ostream* out) { *out << mutant.id; }
+static void PrintTo(const Mutant& mutant, std::ostream* out) { *out << mutant.id; }
 
 namespace {
 
@@ -66,7 +66,7 @@ TEST(Mutants, ThatNoLawSeesSurvive) {
 
 TEST(Mutants, LeaveAloneWhereTheyCannotAct) {
     for (const char* id : {"m03", "m05", "m13", "m15", "m22", "m25"}) {
-        Subject subject{parse_case("rules=titan-train"), mutants_named({id}).front()->plant};
+        const Subject subject{parse_case("rules=titan-train"), mutants_named({id}).front()->plant};
         EXPECT_FALSE(subject.is_planted()) << id;
     }
 }

@@ -3,8 +3,8 @@
 
 usage: record.py KIND COMMIT GPU_HASH OUT.jsonl < DOCUMENT.json
 
-KIND says what the document is: "fuzz" (fuzz --backend gpu --json), "bench" (lines of moe_layer_bench), "tests" (a
-GoogleTest JSON report), "sanitizer". A document of several lines of JSON makes several records.
+KIND says what the document is: fuzz, mutants, tests, bench, sanitizer or mpirun, as measure.sh makes them.
+A document of several lines of JSON makes several records.
 """
 import datetime
 import json
