@@ -82,6 +82,7 @@ CheckReport checked_on_gpu(const Run& run, Devices& devices, const DeviceOptions
                          {.arithmetic = run.arithmetic,
                           .seed = run.seed,
                           .dispatcher = options.dispatcher.empty() ? "send-receive" : options.dispatcher,
+                          .grouped_gemm = options.grouped_gemm.empty() ? "auto" : options.grouped_gemm,
                           .deadline_s = deadline_of(options),
                           .faults = run.planted.faults(),
                           .judged_plan = &run.plan,

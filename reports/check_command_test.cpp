@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const testing::TestParamInfo<Healthy>& row) { return std::string{row.param.name}; });
 
 TEST(CheckCommand, JudgesEverySequenceOfABatchThatDividesNothing) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     for (const Shape& shape : {Shape{5, 3}, Shape{1, 7}, Shape{0, 4}, Shape{3, 0}}) {
         write_some_ids(folder / "ids", shape[0], shape[1]);
         const json answer = checked(check_args({"--input-ids", folder / "ids"}, kEightRanks), 0);
@@ -156,7 +156,7 @@ TEST(CheckCommand, SaysThatWithoutTokensNothingWasJudged) {
 }
 
 TEST(CheckCommand, NamesATensorsFileWithItsFolder) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const std::string model = folder / "model";
     std::filesystem::copy(kDemo, model);
     json config = json::parse(text_of(model + "/config.json"));
@@ -214,7 +214,7 @@ TEST(CheckCommand, RefusesFaultsThatItCannotPlant) {
 }
 
 TEST(CheckCommand, ReplayLineKeepsWhatWasAsked) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     write_some_ids(folder / "some ids", 2, 3);
     const std::string replay = checked(check_args({"--input-ids", folder / "some ids", "--layers", "2", "--dtype",
                                                    "bf16", "--rules", "titan-train", "--tp", "2", "--sp"}),
@@ -232,7 +232,7 @@ TEST(CheckCommand, JudgesTheOracleByAReference) {
 class AlteredReference : public testing::TestWithParam<double> {};
 
 TEST_P(AlteredReference, FailsAtItsCoordinate) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     Tensor logits = tensor_of(kGolden, "logits");
     const std::size_t flat = (std::size_t{1} * 16 + 5) * 259 + 77;
     std::memcpy(logits.bytes.data() + flat * sizeof(double), &GetParam(), sizeof(double));
@@ -254,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(Values, AlteredReference,
                          });
 
 TEST(CheckCommand, RefusesAReferenceThatIsNone) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     write_ids(folder / "reference", {1, 2}, {1, 2}, "logits");
     expect_refused(check_args({"--input-ids", kGolden, "--reference", folder / "reference"}), 2,
                    {"reference: logits=I64", "F64"});

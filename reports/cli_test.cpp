@@ -132,7 +132,7 @@ TEST(CommandLine, HelpNamesEveryOptionOfTheContract) {
 }
 
 TEST(CommandLine, RefusesAJsonFileThatCannotBeWritten) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     expect_refused({"plan", kDemo, "--json", folder / "no/such/folder.json"}, {"--json", "must be writable"});
     expect_refused({"plan", kDemo, "--json", folder / "."}, {"--json", "is a directory"});
     EXPECT_TRUE(folder.is_empty());
@@ -144,7 +144,7 @@ TEST(CommandLine, RefusesAJsonFileWhereTheSystemTakesNone) {
 }
 
 TEST(CommandLine, WritesNoJsonFileWhenInputIsBad) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     expect_refused({"plan", kDemo, "--tp", "3", "--json", folder / "plan.json"}, {"3"});
     expect_refused({"inspect", folder / "absent", "--json", folder / "plan.json"}, {"absent"});
     EXPECT_TRUE(folder.is_empty());

@@ -30,7 +30,7 @@ TEST(DemoCommand, ShowsAModelThatHoldsAndAFaultThatIsFound) {
 }
 
 TEST(DemoCommand, StopsAtAModelThatIsNotThere) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     std::ostringstream out;
     std::ostringstream err;
     EXPECT_EQ(show_demo(folder / "absent", Console{out, err}), 2);

@@ -12,6 +12,8 @@ void add_device_options(OptionSet& set, DeviceOptions& options) {
     set.text({"--transport", "NAME", "of the GPU ranks: nccl or loopback (nccl where it runs, else loopback)"},
              options.transport);
     set.text({"--dispatcher", "NAME", "of the GPU ranks: send-receive or windows (send-receive)"}, options.dispatcher);
+    set.text({"--grouped-gemm", "NAME", "of the GPU ranks: cutlass or portable (the first that can)"},
+             options.grouped_gemm);
     set.text({"--deadline", "SECONDS", "no wait of a GPU rank is longer (60)"}, options.deadline);
 }
 
@@ -23,12 +25,14 @@ void require_gpu_for(const DeviceOptions& options, Backend backend) {
     };
     refuse("--transport", options.transport);
     refuse("--dispatcher", options.dispatcher);
+    refuse("--grouped-gemm", options.grouped_gemm);
     refuse("--deadline", options.deadline);
 }
 
 void add_to(ReplayLine& line, const DeviceOptions& options) {
     if (!options.transport.empty()) line.option("--transport", options.transport);
     if (!options.dispatcher.empty()) line.option("--dispatcher", options.dispatcher);
+    if (!options.grouped_gemm.empty()) line.option("--grouped-gemm", options.grouped_gemm);
     if (!options.deadline.empty()) line.option("--deadline", options.deadline);
 }
 

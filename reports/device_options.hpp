@@ -12,6 +12,7 @@ namespace shardproof::reports {
 struct DeviceOptions {
     std::string transport;     // "": auto
     std::string dispatcher;    // "": send-receive
+    std::string grouped_gemm;  // "": auto
     std::string deadline;      // seconds; "": 60
 };
 void add_device_options(OptionSet& set, DeviceOptions& options);

@@ -26,7 +26,7 @@ void write_small_file(const std::string& file) {
 }
 
 TEST(Inspect, SaysOfAFileWhatTheContractLists) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const std::string file = folder / "small.safetensors";
     write_small_file(file);
     const Printed printed = run_command_line({"inspect", file, "--json", "-"});
@@ -45,7 +45,7 @@ TEST(Inspect, SaysOfAFileWhatTheContractLists) {
 }
 
 TEST(Inspect, PrintsNoRawControlCharacters) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const std::string file = folder / "small.safetensors";
     write_small_file(file);
     const Printed printed = run_command_line({"inspect", file});
@@ -85,7 +85,7 @@ TEST(Inspect, OfAFileOfAModelSaysToGiveTheFolder) {
 }
 
 TEST(Inspect, RefusesATruncatedFile) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const std::string file = folder / "small.safetensors";
     write_small_file(file);
     std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);

@@ -29,7 +29,7 @@ Printed load(std::vector<std::string> args) {
 SafetensorsFile open_file(const std::string& file) { return SafetensorsFile(map_file(file, file)); }
 
 TEST(LoadCommand, WritesEveryRanksShardsAndTheirManifest) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const Printed printed = load({"--out", folder / "out"});
     ASSERT_EQ(printed.code, 0) << printed.err;
     const json manifest = json::parse(text_of(folder / "out/manifest.json"));
@@ -51,7 +51,7 @@ TEST(LoadCommand, WritesEveryRanksShardsAndTheirManifest) {
 }
 
 TEST(LoadCommand, PutsTheRightExpertsOnARank) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     ASSERT_EQ(load({"--out", folder / "out"}).code, 0);
     const SafetensorsFile shards = open_file(folder / "out/rank_00002.safetensors");
     const SafetensorsEntry* const entry = shards.find("layers.1.moe.experts.w1");
@@ -77,7 +77,7 @@ TEST(LoadCommand, HashesAsXxh64DoesWithSeedZero) {
 }
 
 TEST(LoadCommand, DryRunWritesTheManifestOnlyAndReadsNoTensor) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     fs::copy_file(kDemo + "/config.json", folder / "config.json");
     const Printed printed = run_command_line({"load", folder / ".", "--tp", "2", "--dry-run", "--out", folder / "out"});
     ASSERT_EQ(printed.code, 0) << printed.err;
@@ -87,7 +87,7 @@ TEST(LoadCommand, DryRunWritesTheManifestOnlyAndReadsNoTensor) {
 }
 
 TEST(LoadCommand, AgainstItsOwnManifestHolds) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     ASSERT_EQ(load({"--out", folder / "out"}).code, 0);
     const Printed same = load({"--against", folder / "out/manifest.json", "--json", "-"});
     EXPECT_EQ(same.code, 0);
@@ -100,7 +100,7 @@ TEST(LoadCommand, AgainstItsOwnManifestHolds) {
 }
 
 TEST(LoadCommand, NamesRankAndParameterOfEveryDifference) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     ASSERT_EQ(load({"--out", folder / "out"}).code, 0);
     json manifest = json::parse(text_of(folder / "out/manifest.json"));
     json& params = manifest["ranks"][3]["params"];
@@ -138,7 +138,7 @@ TEST(LoadCommand, NamesARankThatOneManifestLacks) {
 }
 
 TEST(LoadCommand, ReplacesNothingButFiles) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     std::filesystem::create_directories(std::filesystem::path{folder / "out"} / "rank_00002.safetensors");
     const Printed refused = load({"--out", folder / "out"});
     EXPECT_EQ(refused.code, 2);
@@ -149,7 +149,7 @@ TEST(LoadCommand, ReplacesNothingButFiles) {
 // The target of a link is a file of someone else.
 TEST(LoadCommand, FollowsNoLinkInPlaceOfARanksFile) {
     for (const char* name : {"rank_00001.safetensors", "manifest.json"}) {
-        TemporaryFolder folder;
+        const TemporaryFolder folder;
         fs::create_directories(folder / "out");
         write_text(folder / "target", "mine");
         fs::create_symlink(folder / "target", folder / (std::string{"out/"} + name));
@@ -197,7 +197,7 @@ TEST(LoadCommand, RefusesAMalformedManifestByField) {
 }
 
 TEST(LoadCommand, WritesNothingWhenInputIsBad) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     EXPECT_EQ(run_command_line({"load", kDemo, "--tp", "3", "--out", folder / "out"}).code, 2);
     EXPECT_EQ(load({"--layers", "4", "--out", folder / "out"}).code, 2);
     EXPECT_EQ(load({"--against", folder / "absent.json", "--out", folder / "out"}).code, 2);
@@ -208,7 +208,7 @@ TEST(LoadCommand, WritesNothingWhenInputIsBad) {
 }
 
 TEST(LoadCommand, RefusesAFolderWithRanksOfALargerWorld) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     ASSERT_EQ(load({"--out", folder / "out"}).code, 0);
     const Printed printed = run_command_line({"load", kDemo, "--tp", "2", "--out", folder / "out"});
     EXPECT_EQ(printed.code, 2);
@@ -217,7 +217,7 @@ TEST(LoadCommand, RefusesAFolderWithRanksOfALargerWorld) {
 }
 
 TEST(LoadCommand, CutsToTheFirstLayers) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     ASSERT_EQ(load({"--layers", "1", "--dry-run", "--out", folder / "out"}).code, 0);
     std::vector<std::string> names;
     const json manifest = json::parse(text_of(folder / "out/manifest.json"));

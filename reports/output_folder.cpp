@@ -19,7 +19,10 @@ namespace fs = std::filesystem;
 }
 
 // "out/" and "out" are one folder.
-fs::path without_slash(fs::path folder) { return folder.has_filename() ? folder : folder.parent_path(); }
+fs::path without_slash(fs::path folder) {
+    if (folder.has_filename()) return folder;
+    return folder.parent_path();
+}
 
 fs::path parent_of(const fs::path& folder) { return folder.has_parent_path() ? folder.parent_path() : fs::path{"."}; }
 

@@ -97,7 +97,7 @@ TEST(PlanCommand, RestrictsToARankAndLeavesOutShards) {
 }
 
 TEST(PlanCommand, NeedsNoMoreThanTheConfig) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     std::filesystem::copy_file(kDemo + "/config.json", folder / "config.json");
     const std::vector<std::string> layout{"--dp-shard", "2", "--tp", "2", "--ep", "4", "--json", "-"};
     std::vector<std::string> args{"plan", folder / "."};
@@ -153,7 +153,7 @@ TEST(PlanCommand, RefusesMoreRanksThanMemoryHoldsBeforeItPrints) {
 }
 
 TEST(PlanCommand, NotesADtypeOfTheConfigThatTheTensorsDoNotHave) {
-    TemporaryFolder folder;
+    const TemporaryFolder folder;
     const std::string model = folder / "model";
     std::filesystem::copy(kDemo, model);
     json config = json::parse(text_of(model + "/config.json"));

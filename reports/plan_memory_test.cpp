@@ -12,7 +12,7 @@ std::uint64_t bytes_of_groups(const Meshes& meshes) {
     std::uint64_t bytes = 0;
     for (const NamedGroups& named : named_groups(meshes)) {
         for (const std::vector<Rank>& group : named.groups)
-            bytes += 2 * (sizeof group + std::max<std::uint64_t>(32, group.size() * sizeof(Rank)));
+            bytes += 2 * (sizeof(std::vector<Rank>) + std::max<std::uint64_t>(32, group.size() * sizeof(Rank)));
     }
     return bytes;
 }

@@ -43,7 +43,7 @@ TEST(ReplayLine, HoldsNoControlCharacter) {
 TEST(ReplayLine, IsReadBackByBash) {
     if (!std::filesystem::exists("/bin/bash")) GTEST_SKIP() << "no bash";
     for (const std::string text : {"a b", "it's", "a\x1b[31m\nb 1", "\x7f'\\x",
-                                   "\xe2\x80\xae"
+                                   "\xe2\x80\xae"  // NOLINT(misc-misleading-bidirectional): to be escaped
                                    "a1",
                                    "\xff"
                                    "f",
