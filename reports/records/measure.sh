@@ -5,8 +5,8 @@ set -uo pipefail
 bin=$1 commit=$2 hash=$3 out=$4
 shift 4
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
-work=$(mktemp -d)
-trap 'rm -rf -- "$work"' EXIT
+work=${KEEP_LOGS:-$(mktemp -d)} # KEEP_LOGS=DIR keeps what the programs printed
+if [[ -z ${KEEP_LOGS:-} ]]; then trap 'rm -rf -- "$work"' EXIT; fi
 kernels='Dispatch*:Elementwise*:Router*:Rows*:*GroupedGemmLaws*'
 
 record() { python3 "$here/record.py" "$1" "$commit" "$hash" "$out"; }
