@@ -10,7 +10,7 @@ namespace {
 void PropertyCases(benchmark::State& state) {
     std::uint64_t seed = 0;
     std::int64_t cases = 0;
-    for ([[maybe_unused]] auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {  // NOLINT(clang-analyzer-deadcode.DeadStores): the library counts with it
         const props::FuzzReport report = props::fuzz({.seconds = {},
                                                       .cases = 500,
                                                       .seed = seed++,

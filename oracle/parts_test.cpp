@@ -42,7 +42,7 @@ TEST(Rope, TurnsPairsByPositionTimesThetaPowers) {
 }
 
 TEST(Rope, PairsTheTwoHalvesOfAHead) {
-    RopeTable quarter_turn{2, 1.0, {0.0, 1.0}, {1.0, 0.0}};
+    const RopeTable quarter_turn{2, 1.0, {0.0, 1.0}, {1.0, 0.0}};
     Matrix heads(1, 8);
     heads << 1, 2, 3, 4, 5, 6, 7, 8;
     const std::vector<std::int64_t> position{0};

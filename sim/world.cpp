@@ -42,7 +42,7 @@ std::optional<Stall> World::run(const Program& program) {
         contexts.emplace_back(*this, Rank{static_cast<std::int64_t>(r)});
         tasks.push_back(program(contexts.back()));
         ranks_[r] = RankState{.program = tasks.back().handle(), .pending = nullptr};
-        ready_.push_back(Rank{static_cast<std::int64_t>(r)});
+        ready_.emplace_back(static_cast<std::int64_t>(r));
     }
     std::size_t ended = 0;
     while (!ready_.empty()) {

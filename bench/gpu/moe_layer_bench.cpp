@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <numbers>
 #include <sstream>
 #include <string>
 
@@ -55,7 +56,8 @@ std::vector<float> random_rows(std::int64_t count) {
     std::vector<float> values(static_cast<std::size_t>(count));
     sim::Prng prng{kSeed + 99};
     for (float& value : values)
-        value = round_to_bf16((static_cast<float>(prng.below(1U << 20U)) * 0x1p-19F - 1.0F) * 1.7320508F);
+        value =
+            round_to_bf16((static_cast<float>(prng.below(1U << 20U)) * 0x1p-19F - 1.0F) * std::numbers::sqrt3_v<float>);
     return values;
 }
 
@@ -101,7 +103,7 @@ private:
     [[nodiscard]] gpu::StreamView stream() const { return session_.local_ranks()[0].stream; }
 
     void put(const std::vector<float>& rows) {
-        gpu::RankWork& work = layer_.work(0);
+        const gpu::RankWork& work = layer_.work(0);
         gpu::upload(std::as_bytes(std::span{rows}), work.upload.data(), stream());
         gpu::convert(work.upload.data(), DType::F32, work.hidden.data(), Arithmetic::bf16,
                      static_cast<std::int64_t>(rows.size()), stream());
@@ -117,7 +119,7 @@ private:
 
     // Eight tokens of the batch, judged as a batch of their own: no token of an MoE layer knows of another.
     double check_sample(const std::vector<float>& rows) {
-        gpu::RankWork& work = layer_.work(0);
+        const gpu::RankWork& work = layer_.work(0);
         const std::int64_t d = shape_.hidden;
         const std::int64_t count = std::min<std::int64_t>(8, shape_.tokens);
         StageRecord stage{.kind = StageKind::layer, .layer = 0, .ranks = {RankRecord{}}};

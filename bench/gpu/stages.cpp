@@ -17,7 +17,7 @@ std::vector<StageCost> stage_costs(const LayerShape& shape, std::int64_t experts
     const auto e = static_cast<double>(shape.experts);
     const auto k = static_cast<double>(shape.top_k);
     const double rows = t * k;
-    const double hit = static_cast<double>(experts_hit);
+    const auto hit = static_cast<double>(experts_hit);
     std::vector<StageCost> stages{
         {"norm", kWide * 2 * t * d, 0, 1},
         {"router", kWide * (t * d + e * d) + 2 * 4 * t * e + 8 * rows, 2 * t * d * e, 2},

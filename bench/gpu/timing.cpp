@@ -1,13 +1,14 @@
 #include "bench/gpu/timing.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace shardproof::bench {
 
 Spread spread_of(std::vector<double> seconds) {
     std::ranges::sort(seconds);
     const auto at = [&](double share) {
-        return seconds[static_cast<std::size_t>(share * static_cast<double>(seconds.size() - 1) + 0.5)];
+        return seconds[static_cast<std::size_t>(std::lround(share * static_cast<double>(seconds.size() - 1)))];
     };
     return {.median_s = at(0.5), .p10_s = at(0.1), .p90_s = at(0.9), .repetitions = static_cast<int>(seconds.size())};
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 
@@ -39,7 +40,7 @@ std::vector<std::byte> every_half() {
     std::vector<std::byte> bytes(1 + 2 * 65536);
     for (std::uint32_t i = 0; i < 65536; ++i) {
         const auto half = static_cast<std::uint16_t>(i);
-        std::memcpy(bytes.data() + 1 + 2 * i, &half, 2);
+        std::memcpy(bytes.data() + 1 + std::size_t{2} * i, &half, 2);
     }
     return bytes;
 }
@@ -110,6 +111,7 @@ TEST(Widen, ReadsF32AndF64FromAnyAddress) {
 
     std::memcpy(storage.data() + 1, narrow.data(), sizeof narrow);
     widen_to_f32(DType::F32, std::span(storage).subspan(1, sizeof narrow), out);
+    // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): bit for bit, NaN and -0 too
     EXPECT_EQ(0, std::memcmp(out.data(), narrow.data(), sizeof narrow));
     EXPECT_EQ(element_as_double({DType::F32, {3}, std::span(storage).subspan(1, sizeof narrow)}, 0), 1.5);
 

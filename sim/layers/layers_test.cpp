@@ -59,7 +59,7 @@ TEST(Ops, RmsNormDividesByTheRootMeanSquareOfItsGroup) {
     const Weight w{.shape = {2}, .values = {1.0F, 10.0F}};
     const Rows y = rms_norm(x, w, 0.0, Arithmetic::f32);
     const float first = std::sqrt(12.5F);
-    const float second = std::sqrt(2.0F);
+    const float second = std::sqrt(2.0F);  // NOLINT(modernize-use-std-numbers): a mean square
     EXPECT_THAT(y.values, Pointwise(FloatNear(1e-5F), {3.0F / first, 40.0F / first, 0.0F, 20.0F / second}));
 }
 

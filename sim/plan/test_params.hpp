@@ -1,5 +1,7 @@
 // Parameters of Qwen3-MoE shape made by hand, for tests of placement that need no checkpoint.
 #pragma once
+#include <fmt/format.h>
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -53,7 +55,7 @@ inline Source whole_source(const std::string& tensor, const Shape& shape) {
 inline std::vector<Source> stacked_sources(const std::string& prefix, const std::string& suffix, const Shape& shape) {
     std::vector<Source> sources;
     for (std::int64_t e = 0; e < shape[0]; ++e) {
-        sources.push_back({prefix + std::to_string(e) + suffix,
+        sources.push_back({fmt::format("{}{}{}", prefix, e, suffix),
                            {shape[1], shape[2]},
                            {{e, e + 1}, {0, shape[1]}, {0, shape[2]}},
                            {0, 0},
