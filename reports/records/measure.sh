@@ -74,8 +74,8 @@ for part in "$@"; do
             for tool in memcheck synccheck racecheck; do sanitizer "$tool"; done
             ;;
         mpirun)
-            mpirun --allow-run-as-root --oversubscribe -np 4 "$bin/shardproof" check "$here/../../oracle/golden/demo" --dp-shard 2 \
-                --tp 2 --ep 4 --backend gpu --deadline 20 --json "$work/mpirun.json" > "$work/mpirun.log" 2>&1
+            (cd -- "$here/../.." && mpirun --allow-run-as-root --oversubscribe -np 4 "$bin/shardproof" check oracle/golden/demo \
+                --dp-shard 2 --tp 2 --ep 4 --backend gpu --deadline 20 --json "$work/mpirun.json") > "$work/mpirun.log" 2>&1
             say "mpirun -np 4: exit $?"
             record mpirun < "$work/mpirun.json"
             ;;
