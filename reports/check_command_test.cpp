@@ -275,7 +275,12 @@ TEST(CheckCommand, SaysThatThereIsNoGpu) {
 
 TEST(CheckCommand, RefusesWhatItDoesNotRun) {
     expect_refused(check_args({"--dispatcher", "windows"}), 2, {"--dispatcher=windows", "--backend gpu only"});
-    expect_refused(check_args({"--backend", "gpu", "--deadline", "0"}), 2, {"--deadline=0", "above 0"});
+    expect_refused(check_args({"--backend", "gpu", "--deadline", "0"}), 2, {"--deadline=0", "from 0.1"});
+    expect_refused(check_args({"--backend", "gpu", "--transport", "foo"}), 2, {"--transport=foo", "nccl or loopback"});
+    expect_refused(check_args({"--backend", "gpu", "--dispatcher", "foo"}), 2, {"--dispatcher=foo", "windows"});
+    expect_refused(check_args({"--backend", "gpu", "--grouped-gemm", "foo"}), 2, {"--grouped-gemm=foo", "portable"});
+    expect_refused(check_args({"--backend", "gpu", "--transport", "loopback", "--dispatcher", "windows"}), 2,
+                   {"--dispatcher=windows", "--transport loopback"});
     expect_refused(check_args({"--backend", "oracle"}), 2, {"--backend=oracle", "sim or gpu"});
     expect_refused(check_args({"--cp", "2"}), 2, {"--cp=2", "must be 1"});
     expect_refused(check_args({"--pp", "2"}), 2, {"--pp=2", "must be 1"});

@@ -1,5 +1,7 @@
 #include "reports/device_options.hpp"
 
+#include <fmt/format.h>
+
 #include <charconv>
 
 #include "oracle/model/error.hpp"
@@ -18,7 +20,7 @@ void add_device_options(OptionSet& set, DeviceOptions& options) {
 }
 
 void require_gpu_for(const DeviceOptions& options, Backend backend) {
-    if (backend == Backend::gpu) return;
+    if (backend == Backend::gpu) return require_known_names(options);
     const auto refuse = [](const char* option, const std::string& value) {
         if (value.empty()) return;
         throw InputError({"command line", option, shortened(value), "has a meaning with --backend gpu only"});
@@ -38,16 +40,37 @@ void add_to(ReplayLine& line, const DeviceOptions& options) {
 
 double deadline_of(const DeviceOptions& options) {
     constexpr double kDefault = 60;
+    constexpr double kShortest = 0.1;
     constexpr double kLongest = 86400;
     if (options.deadline.empty()) return kDefault;
     double seconds = 0;
     const char* const end = options.deadline.data() + options.deadline.size();
     const auto [stop, error] = std::from_chars(options.deadline.data(), end, seconds);
-    if (error != std::errc{} || stop != end || !(seconds > 0) || seconds > kLongest) {
+    if (error != std::errc{} || stop != end || !(seconds >= kShortest) || seconds > kLongest) {
         throw InputError({"command line", "--deadline", shortened(options.deadline),
-                          "must be a number of seconds above 0, at most a day"});
+                          "must be a number of seconds from 0.1 to 86400"});
     }
     return seconds;
+}
+
+namespace {
+
+// Wrong words are bad input whatever the machine has. The names are those of the tables in gpu/.
+void require_one_of(const char* option, const std::string& value, const char* first, const char* second) {
+    if (value.empty() || value == first || value == second) return;
+    throw InputError({"command line", option, shortened(value), fmt::format("must be {} or {}", first, second)});
+}
+
+}  // namespace
+
+void require_known_names(const DeviceOptions& options) {
+    require_one_of("--transport", options.transport, "nccl", "loopback");
+    require_one_of("--dispatcher", options.dispatcher, "send-receive", "windows");
+    require_one_of("--grouped-gemm", options.grouped_gemm, "cutlass", "portable");
+    if (options.transport == "loopback" && options.dispatcher == "windows") {
+        throw InputError({"command line", "--dispatcher", "windows",
+                          "must not be given with --transport loopback: it stores through NCCL's windows"});
+    }
 }
 
 DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world) {

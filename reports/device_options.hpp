@@ -16,7 +16,9 @@ struct DeviceOptions {
     std::string deadline;      // seconds; "": 60
 };
 void add_device_options(OptionSet& set, DeviceOptions& options);
-// Throws InputError where one was given without --backend gpu.
+// Throws InputError for a name that no table has, and for a dispatcher that does not go with the transport.
+void require_known_names(const DeviceOptions& options);
+// The same; and without --backend gpu for any that was given.
 void require_gpu_for(const DeviceOptions& options, Backend backend);
 void add_to(ReplayLine& line, const DeviceOptions& options);
 

@@ -50,7 +50,9 @@ void print_check(const CheckReport& report, const std::string& replay, std::ostr
     }
     table.print(out);
     const bool is_empty = !report.verdict.layers.empty() && report.verdict.layers.back().tokens == 0;
-    if (report.ok() && is_empty) {
+    if (report.ok() && report.verdict.layers.empty()) {
+        out << "verdict  nothing was judged: there is no MoE layer among these\n";
+    } else if (report.ok() && is_empty) {
         out << "verdict  the loading holds; there are no tokens, so that no layer was judged\n";
     } else if (report.ok()) {
         out << "verdict  holds: every rank's every layer is within its bound of the oracle's\n";
