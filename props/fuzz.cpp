@@ -1,12 +1,9 @@
 #include "props/fuzz.hpp"
 
-#include <rapidcheck.h>
-
 #include <algorithm>
-#include <chrono>
 #include <exception>
 
-#include "props/gen/case_gen.hpp"
+#include "props/cases.hpp"
 #include "props/gen/traits.hpp"
 #include "props/laws/law.hpp"
 #include "props/mutants/mutant.hpp"
@@ -14,27 +11,6 @@
 namespace shardproof::props {
 
 namespace {
-
-class Clock {
-public:
-    [[nodiscard]] double seconds() const {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
-
-private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-// The cases of a seed, one after another.
-class Cases {
-public:
-    explicit Cases(std::uint64_t seed) : random_{seed} {}
-    rc::Shrinkable<Case> next() { return gen_(random_.split()); }
-
-private:
-    rc::Random random_;
-    rc::Gen<Case> gen_ = case_gen();
-};
 
 // What breaks when `law` looks at a case with `plant` in it. Building it may crash as well. `changed`, if given, is set
 // to whether the plant changes anything there.
@@ -46,19 +22,6 @@ std::optional<Broken> broken_by(const Case& c, const Plant& plant, const Law& la
     } catch (const std::exception& error) {
         return Broken{std::string{kNoCrash}, error.what()};
     }
-}
-
-// Greedily down the tree of smaller cases: the first child that is still broken is where to go on.
-template <class IsBroken>
-Case shrunk(rc::Shrinkable<Case> at, double seconds, IsBroken&& is_broken) {
-    const Clock clock;
-    rc::Seq<rc::Shrinkable<Case>> smaller = at.shrinks();
-    for (auto next = smaller.next(); next && clock.seconds() < seconds; next = smaller.next()) {
-        if (!is_broken(next->value())) continue;
-        at = *next;
-        smaller = at.shrinks();
-    }
-    return at.value();
 }
 
 class Fuzzer {
