@@ -11,22 +11,9 @@
 namespace shardproof::gpu {
 namespace {
 
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text;
-    for (std::size_t i = 0; i < std::min<std::size_t>(ranks.size(), 8); ++i)
-        text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i].value());
-    return ranks.size() > 8 ? text + fmt::format(" and {} more", ranks.size() - 8) : text;
-}
-
-std::string named(const std::vector<Rank>& ranks) {
-    return fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", ranks_text(ranks));
-}
-
 bool same_group(const DeviceCall& a, const DeviceCall& b) { return a.group->ranks == b.group->ranks; }
 
 }  // namespace
-
-StallError::StallError(DeviceStall stall) : std::runtime_error{stall.message}, stall_{std::move(stall)} {}
 
 Marker event_marker() {
     return [](const LocalRank& rank) -> Mark {
@@ -85,6 +72,22 @@ void Ledger::require_agreement(std::span<const DeviceCall> calls) {
     }
 }
 
+void Ledger::enter(const DeviceCall& call, std::span<const DeviceCall> with, std::int64_t batch) {
+    const std::size_t local = local_idx(call.rank);
+    SP_ASSERT(local < ranks_.size());
+    Entry entry{.call = call, .batch = batch, .number = 0, .absent = {}, .done = {}};
+    bool has_others = false;
+    for (const Rank member : call.group->ranks) {
+        const auto comes = [&](const DeviceCall& other) { return other.rank == member && same_group(call, other); };
+        if (!is_local(member))
+            has_others = true;
+        else if (std::ranges::none_of(with, comes))
+            entry.absent.push_back(member);
+    }
+    if (has_others) entry.number = ++num_calls_[{call.rank, call.group->ranks}];
+    entries_[local].push_back(std::move(entry));
+}
+
 void Ledger::enqueue(std::vector<DeviceCall> asked) {
     constexpr std::size_t kLooked = 64;  // entries that may wait to be looked at
     for (auto& entries : entries_) {
@@ -92,16 +95,7 @@ void Ledger::enqueue(std::vector<DeviceCall> asked) {
     }
     const std::vector<DeviceCall> calls = joining(std::move(asked));
     const std::int64_t batch = num_batches_++;
-    for (const DeviceCall& call : calls) {
-        const std::size_t local = local_idx(call.rank);
-        SP_ASSERT(local < ranks_.size());
-        Entry entry{.call = call, .batch = batch, .absent = {}, .done = {}};
-        for (const Rank member : call.group->ranks) {
-            const auto comes = [&](const DeviceCall& other) { return other.rank == member && same_group(call, other); };
-            if (local_idx(member) < ranks_.size() && std::ranges::none_of(calls, comes)) entry.absent.push_back(member);
-        }
-        entries_[local].push_back(std::move(entry));
-    }
+    for (const DeviceCall& call : calls) enter(call, calls, batch);
     require_agreement(calls);
     try {
         transport_.enqueue(calls);
@@ -117,10 +111,10 @@ void Ledger::enqueue(std::vector<DeviceCall> asked) {
     }
 }
 
-std::optional<std::string> Ledger::trouble(Transport::Look look) const {
+std::optional<Trouble> Ledger::trouble(Transport::Look look) const {
     if (auto found = transport_.trouble(look)) return found;
     for (const Watcher& watcher : watchers_) {
-        if (auto found = watcher.trouble()) return found;
+        if (auto found = watcher.trouble()) return Trouble{.text = *std::move(found)};
     }
     return std::nullopt;
 }
@@ -134,7 +128,7 @@ void Ledger::poll_until(const Mark& done, std::chrono::steady_clock::time_point 
     Patience patience;
     while (!done()) {
         if (!patience.pause()) continue;
-        if (const auto found = trouble(Transport::Look::now_and_then)) give_up(DeviceStall::Kind::peer_lost, *found);
+        if (const auto found = trouble(Transport::Look::now_and_then)) give_up(stall_kind(found->kind), found->text);
         if (std::chrono::steady_clock::now() >= deadline) give_up(DeviceStall::Kind::deadline, "");
     }
 }
@@ -153,7 +147,7 @@ void Ledger::wait() {
     // A collective that was cut short has come to its end too, with wrong bytes.
     if (const auto found = trouble(Transport::Look::now)) {
         cut_short_ = true;
-        give_up(DeviceStall::Kind::peer_lost, *found);
+        give_up(stall_kind(found->kind), found->text);
     }
     for (auto& entries : entries_) entries.clear();
 }
@@ -166,13 +160,18 @@ const Ledger::Entry* Ledger::first_unfinished(Rank rank) const {
     return cut_short_ && !entries_[local].empty() ? &entries_[local].back() : nullptr;
 }
 
-std::vector<DeviceStall::Wait> Ledger::waits() const {
-    std::vector<DeviceStall::Wait> waits;
+StallScene Ledger::scene() const {
+    StallScene scene;
     for (const LocalRank& rank : ranks_) {
+        Standing& standing = scene.here.emplace_back();
+        standing.rank = rank.rank;
         const Entry* entry = first_unfinished(rank.rank);
         if (entry == nullptr) continue;
-        DeviceStall::Wait wait{.rank = rank.rank, .call = to_string(entry->call), .absent = entry->absent};
-        for (const Rank member : entry->call.group->ranks) {
+        standing.call = to_string(entry->call);
+        standing.group = entry->call.group->ranks;
+        standing.number = entry->number;
+        DeviceStall::Wait wait{.rank = rank.rank, .call = standing.call, .absent = entry->absent};
+        for (const Rank member : standing.group) {
             // Its stream stands before an earlier call.
             const Entry* other = first_unfinished(member);
             if (other != nullptr && other->batch < entry->batch) wait.absent.push_back(member);
@@ -180,43 +179,28 @@ std::vector<DeviceStall::Wait> Ledger::waits() const {
         std::ranges::sort(wait.absent);
         const auto repeated = std::ranges::unique(wait.absent);
         wait.absent.erase(repeated.begin(), repeated.end());
-        waits.push_back(std::move(wait));
+        scene.waits.push_back(std::move(wait));
     }
-    std::ranges::sort(waits, {}, &DeviceStall::Wait::rank);
-    return waits;
-}
-
-std::string Ledger::describe(const std::vector<DeviceStall::Wait>& waits) const {
-    if (waits.empty()) return "no rank waits in a collective: the kernels after them are not done";
-    const auto knows = [](const DeviceStall::Wait& wait) { return !wait.absent.empty(); };
-    const auto telling = std::ranges::find_if(waits, knows);
-    const DeviceStall::Wait& first = telling == waits.end() ? waits.front() : *telling;
-    const std::string text = fmt::format("rank {} waits in {}", first.rank.value(), first.call);
-    if (!first.absent.empty()) {
-        const Rank absent = first.absent.front();
-        const auto its = std::ranges::find(waits, absent, &DeviceStall::Wait::rank);
-        const std::string does = its == waits.end() ? "has not called it" : "waits in " + its->call;
-        return text + fmt::format(" for {}; rank {} {}", named(first.absent), absent.value(), does);
-    }
-    std::vector<Rank> elsewhere;
-    for (const Rank member : first_unfinished(first.rank)->call.group->ranks) {
-        if (local_idx(member) == ranks_.size()) elsewhere.push_back(member);
-    }
-    return elsewhere.empty() ? text + " with all its members"
-                             : text + fmt::format(" with {} of other processes", named(elsewhere));
+    std::ranges::sort(scene.here, {}, &Standing::rank);
+    std::ranges::sort(scene.waits, {}, &DeviceStall::Wait::rank);
+    return scene;
 }
 
 void Ledger::give_up(DeviceStall::Kind kind, const std::string& reason) {
-    DeviceStall stall{.kind = kind, .waits = waits(), .message = {}};
+    // Before the others are asked: their answer may come with an abort that ends what waits here.
+    StallScene scene = this->scene();
+    scene.elsewhere = transport_.last_words(scene.here, std::min(1.0, deadline_s_ / 4));
+    add_absent(scene);
+    DeviceStall stall{.kind = kind, .waits = scene.waits, .message = {}};
     switch (kind) {
         case DeviceStall::Kind::mismatch:
-            stall.message = "mismatched collective: " + reason;
+            stall.message = fmt::format("{}: {}", prefix_of(kind), reason);
             break;
         case DeviceStall::Kind::deadline:
-            stall.message = fmt::format("deadline of {:g} s passed: {}", deadline_s_, describe(stall.waits));
+            stall.message = fmt::format("deadline of {:g} s passed: {}", deadline_s_, describe(scene));
             break;
         case DeviceStall::Kind::peer_lost:
-            stall.message = fmt::format("peer lost: {}: {}", reason, describe(stall.waits));
+            stall.message = fmt::format("{}: {}: {}", prefix_of(kind), reason, describe(scene));
             break;
     }
     abort();

@@ -1,41 +1,22 @@
 // Ledger: what each local rank has asked of its peers and how far its stream came. Every wait of the host goes through
-// it, has a deadline, and ends in a report instead of a hang.
+// it, has a deadline, and ends in a report instead of a hang. To learn where the ranks of other processes stand, the
+// report waits for their words: a quarter of the deadline at most, and a second at most.
 #pragma once
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "gpu/stall.hpp"
 #include "gpu/transport/transport.hpp"
 
 namespace shardproof::gpu {
-
-// Why a run ended early.
-struct DeviceStall {
-    enum class Kind : std::uint8_t { deadline, mismatch, peer_lost };
-    Kind kind{};
-    struct Wait {
-        Rank rank;
-        std::string call;          // kind, dtype, bytes, group, purpose
-        std::vector<Rank> absent;  // members of the group that are known not to have come
-    };
-    std::vector<Wait> waits;  // every local rank that waits, by rank
-    std::string message;      // one line
-};
-class StallError : public std::runtime_error {
-public:
-    explicit StallError(DeviceStall stall);
-    [[nodiscard]] const DeviceStall& stall() const { return stall_; }
-
-private:
-    DeviceStall stall_;
-};
 
 // What goes wrong, for tests: a hook sees each call before it is enqueued.
 enum class Participation : std::uint8_t { joins, skips };
@@ -78,19 +59,20 @@ private:
     struct Entry {
         DeviceCall call;  // counts and words for the report; its pointers are not read again
         std::int64_t batch = 0;  // number of the enqueue() that brought it
+        std::int64_t number = 0;  // Standing's
         std::vector<Rank> absent;  // members of this process that did not come with it
         Mark done;  // empty until it is on its stream
         [[nodiscard]] bool reached() const;
     };
     [[nodiscard]] std::vector<DeviceCall> joining(std::vector<DeviceCall> calls);
     void require_agreement(std::span<const DeviceCall> calls);
-    [[nodiscard]] std::optional<std::string> trouble(
-        Transport::Look look) const;  // of the transport, or of who watches
+    void enter(const DeviceCall& call, std::span<const DeviceCall> with, std::int64_t batch);
+    [[nodiscard]] std::optional<Trouble> trouble(Transport::Look look) const;  // of the transport, or of who watches
     void abort() const noexcept;
     void poll_until(const Mark& done, std::chrono::steady_clock::time_point deadline);
     [[nodiscard]] const Entry* first_unfinished(Rank rank) const;  // nullptr: none, or another process's rank
-    [[nodiscard]] std::vector<DeviceStall::Wait> waits() const;
-    [[nodiscard]] std::string describe(const std::vector<DeviceStall::Wait>& waits) const;
+    [[nodiscard]] StallScene scene() const;
+    [[nodiscard]] bool is_local(Rank rank) const { return local_idx(rank) < ranks_.size(); }
     [[nodiscard]] std::size_t local_idx(Rank rank) const;  // ranks_.size() for another process's
     [[noreturn]] void give_up(DeviceStall::Kind kind, const std::string& reason);
 
@@ -101,6 +83,7 @@ private:
     Marker marker_;
     std::vector<Watcher> watchers_;
     std::vector<std::deque<Entry>> entries_;  // of each local rank, oldest first; the reached ones are dropped
+    std::map<std::pair<Rank, std::vector<Rank>>, std::int64_t> num_calls_;  // of local ranks in groups with others
     std::int64_t num_batches_ = 0;
     bool cut_short_ = false;  // streams are done, but a rank's last call is not to be trusted
     std::int64_t num_waits_ = 0;

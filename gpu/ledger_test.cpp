@@ -33,11 +33,22 @@ public:
             }
         }
     }
-    [[nodiscard]] std::optional<std::string> find_trouble(Look) override { return in_trouble; }
+    [[nodiscard]] std::optional<Trouble> find_trouble(Look) override { return in_trouble; }
+    [[nodiscard]] std::optional<std::vector<Standing>> last_words(std::span<const Standing> mine,
+                                                                  double wait_s) noexcept override {
+        said.assign(mine.begin(), mine.end());
+        asked_for_s = wait_s;
+        aborts_when_asked = num_aborts;
+        return others;
+    }
     void abort() noexcept override { ++num_aborts; }
 
     std::set<Rank> stuck;
-    std::optional<std::string> in_trouble;
+    std::optional<Trouble> in_trouble;
+    std::optional<std::vector<Standing>> others;  // what other processes say
+    std::vector<Standing> said;
+    double asked_for_s = -1;
+    int aborts_when_asked = -1;
     bool refuses = false;
     int num_calls = 0;
     int num_aborts = 0;
@@ -172,10 +183,75 @@ TEST_F(LedgerTest, SaysWhichMembersBelongToOtherProcesses) {
     EXPECT_THAT(stall.waits.at(0).absent, IsEmpty());
 }
 
+TEST_F(LedgerTest, AsksOtherProcessesBeforeTheAbortAndSaysWhereItsRanksStand) {
+    Ledger ledger = this->ledger();
+    ledger.enqueue({call(2, high_), call(3, high_)});
+    ledger.enqueue({call(0, far_)});
+    transport_.others.emplace();
+    (void)stall_of([&] { ledger.wait(); });
+    EXPECT_DOUBLE_EQ(transport_.asked_for_s, kDeadline_s / 4);
+    EXPECT_EQ(transport_.aborts_when_asked, 0);
+    ASSERT_EQ(transport_.said.size(), 4U);
+    EXPECT_EQ(transport_.said[0].call, "all_reduce(F32, 16 bytes out, 16 in) on dp [0,4]: sums");
+    EXPECT_EQ(transport_.said[0].group, far_.ranks);
+    EXPECT_EQ(transport_.said[0].number, 1);
+    EXPECT_EQ(transport_.said[2].call, "");
+}
+
+TEST_F(LedgerTest, SaysWhereARankOfAnotherProcessWaits) {
+    struct Case {
+        std::vector<Standing> said;
+        std::string report;
+        bool is_absent;
+    };
+    const std::string before = "on dp [0,4]: sums for rank 4; rank 4 ";
+    const std::vector<Case> cases{
+        {{{Rank{4}, "all_gather(U8, 1 bytes out, 2 in) on ep [4,5]", {Rank{4}, Rank{5}}, 7}},
+         before + "waits in all_gather(U8, 1 bytes out, 2 in) on ep [4,5]",
+         true},
+        {{{Rank{4}, "", {}, 0}}, before + "waits in no collective", true},
+        {{}, before + "has not called it, or does not wait for it", true},
+        {{{Rank{4}, "the same", far_.ranks, 1}}, "on dp [0,4]: sums with all its members", false}};
+    for (const Case& each : cases) {
+        SCOPED_TRACE(each.report);
+        FakeTransport transport;
+        transport.others = each.said;
+        Ledger fresh{transport, ranks_, kDeadline_s, nullptr,
+                     [](const LocalRank& rank) -> Mark { return [stuck = rank.rank == Rank{0}] { return !stuck; }; }};
+        fresh.enqueue({call(0, far_)});
+        const DeviceStall stall = stall_of([&] { fresh.wait(); });
+        EXPECT_THAT(stall.message, HasSubstr(each.report));
+        EXPECT_EQ(stall.waits.at(0).absent, each.is_absent ? std::vector<Rank>{Rank{4}} : std::vector<Rank>{});
+    }
+}
+
+TEST_F(LedgerTest, DoesNotTakeAnEarlierCallOfTheGroupForTheSame) {
+    transport_.others = {{{Rank{4}, "the first sum", far_.ranks, 1}}};
+    int num_marks = 0;
+    Ledger ledger{transport_, ranks_, kDeadline_s, nullptr, [&](const LocalRank&) -> Mark {
+                      return [done = num_marks++ == 0] { return done; };  // the first call ends
+                  }};
+    ledger.enqueue({call(0, far_)});
+    ledger.enqueue({call(0, far_, 8)});
+    const DeviceStall stall = stall_of([&] { ledger.wait(); });
+    EXPECT_THAT(stall.message,
+                HasSubstr("32 bytes out, 32 in) on dp [0,4]: sums for rank 4; rank 4 waits in the first"));
+}
+
+TEST_F(LedgerTest, CallsItAMismatchWhereAnotherProcessCallsSomethingElse) {
+    Ledger ledger = this->ledger();
+    ledger.enqueue({call(0, far_)});
+    transport_.in_trouble = Trouble{.kind = Trouble::Kind::mismatch, .text = "rank 0 calls this, rank 4 calls that"};
+    const DeviceStall stall = stall_of([&] { ledger.wait(); });
+    EXPECT_EQ(stall.kind, DeviceStall::Kind::mismatch);
+    EXPECT_EQ(stall.message, "mismatched collective: rank 0 calls this, rank 4 calls that");
+    EXPECT_EQ(stall.waits.size(), 1U);
+}
+
 TEST_F(LedgerTest, EndsAtOnceWhenTheTransportIsInTrouble) {
     Ledger ledger = this->ledger();
     ledger.enqueue({call(0, far_)});
-    transport_.in_trouble = "process 1 is gone";
+    transport_.in_trouble = Trouble{.text = "process 1 is gone"};
     const DeviceStall stall = stall_of([&] { ledger.wait(); });
     EXPECT_EQ(stall.kind, DeviceStall::Kind::peer_lost);
     EXPECT_THAT(stall.message, StartsWith("peer lost: process 1 is gone: rank 0 waits in all_reduce"));
@@ -184,7 +260,7 @@ TEST_F(LedgerTest, EndsAtOnceWhenTheTransportIsInTrouble) {
 TEST_F(LedgerTest, DoesNotTakeACallThatWasCutShortForDone) {
     Ledger ledger = this->ledger();
     ledger.enqueue(everybody(all_));
-    transport_.in_trouble = "NCCL: remote error";
+    transport_.in_trouble = Trouble{.text = "NCCL: remote error"};
     const DeviceStall stall = stall_of([&] { ledger.wait(); });
     EXPECT_EQ(stall.kind, DeviceStall::Kind::peer_lost);
 }

@@ -131,21 +131,25 @@ LayerShare exchange(LayerShare mine, gpu::Store* store, const gpu::Processes& pr
                     double deadline_s) {
     if (store == nullptr) return mine;
     store->set(key_of(step, processes.rank), pack(mine));
+    std::vector<std::string> keys;
+    for (std::int64_t r = 0; r < processes.world; ++r) keys.push_back(key_of(step, r));
+    const auto found = store->get_all(keys, deadline_s);
     LayerShare all;
     std::vector<Rank> absent;
-    for (std::int64_t r = 0; r < processes.world; ++r) {
-        const auto bytes = store->get(key_of(step, r), absent.empty() ? deadline_s : 0.0);
-        if (!bytes) {
-            absent.emplace_back(r);
+    for (std::size_t r = 0; r < found.size(); ++r) {
+        if (!found[r]) {
+            absent.emplace_back(static_cast<std::int64_t>(r));
             continue;
         }
-        LayerShare share = unpack(*bytes);
+        LayerShare share = unpack(*found[r]);
         std::ranges::move(share.ranks, std::back_inserter(all.ranks));
         all.bytes_planned += share.bytes_planned;
         all.bytes_read += share.bytes_read;
         if (!all.load_failure) all.load_failure = std::move(share.load_failure);
     }
     if (!absent.empty()) throw peers_lost(processes.rank, absent, step);
+    // Who tells its share of this step has read all of the step before.
+    store->remove(key_of(step - 1, processes.rank));
     return all;
 }
 

@@ -24,7 +24,8 @@ struct LayerShare {
 [[nodiscard]] LayerShare unpack(std::span<const std::byte> bytes);  // SP_ASSERT: what pack wrote
 
 // All ranks' shares, ascending by rank; the first load failure among them. `step` is the same on all processes and
-// never twice. Without a store, `mine` itself. Throws StallError (peer_lost) naming the processes that did not come.
+// counts up: the store keeps the last two steps only. Without a store, `mine` itself. Throws StallError (peer_lost)
+// naming the processes that did not come by the deadline, one for all.
 [[nodiscard]] LayerShare exchange(LayerShare mine, gpu::Store* store, const gpu::Processes& processes,
                                   std::int64_t step, double deadline_s);
 

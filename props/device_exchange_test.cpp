@@ -1,8 +1,10 @@
 #ifdef SHARDPROOF_HAS_GPU
 #include "props/device_exchange.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gpu/transport/store_test_support.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::props {
@@ -72,6 +74,52 @@ TEST(DeviceExchange, RefusesBytesThatAreCutOrTooMany) {
 
 TEST(DeviceExchange, IsOnesOwnShareWhereThereIsOneProcess) {
     EXPECT_EQ(exchange(share_of_two(), nullptr, {}, 0, 1).ranks.size(), 2U);
+}
+
+LayerShare share_of(std::int64_t process, std::int64_t step) {
+    LayerShare share;
+    share.ranks.emplace_back().rank = Rank{process};
+    share.bytes_read = 100 * step + process;
+    return share;
+}
+
+TEST(DeviceExchange, GivesEveryProcessAllSharesAndForgetsThem) {
+    using namespace gpu::store_test;
+    const std::uint16_t port = free_port();
+    const auto exchanges_well = [](gpu::Store& store, const gpu::Processes& me) {
+        bool well = true;
+        for (std::int64_t step = 0; step < 5; ++step) {
+            const LayerShare all = exchange(share_of(me.rank, step), &store, me, step, 10);
+            well = well && all.ranks.size() == 2 && all.ranks[1].rank == Rank{1} && all.bytes_read == 200 * step + 1;
+        }
+        return well && !store.barrier("read", 10);
+    };
+    Child child{[&] {
+        gpu::Store store{process(1, 2, port), 10};
+        return exchanges_well(store, process(1, 2, port)) && !store.barrier("end", 10);
+    }};
+    gpu::Store store{process(0, 2, port), 10};
+    EXPECT_TRUE(exchanges_well(store, process(0, 2, port)));
+    for (const std::string step : {"0", "1", "2", "3", "4"}) {
+        for (const std::string rank : {"/0", "/1"})
+            EXPECT_EQ(store.peek("layer/" + step + rank).has_value(), step == "4") << step << rank;
+    }
+    EXPECT_EQ(store.barrier("end", 10), std::nullopt);
+    EXPECT_TRUE(child.ended_well());
+}
+
+TEST(DeviceExchange, HasOneDeadlineForAllRanksThatDoNotCome) {
+    using namespace gpu::store_test;
+    const gpu::Processes me = process(0, 5, free_port());
+    gpu::Store store{me, 10};
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+        (void)exchange(share_of(0, 0), &store, me, 0, 0.3);
+        ADD_FAILURE() << "no stall";
+    } catch (const gpu::StallError& error) {
+        EXPECT_EQ(error.stall().message, "rank 0 waits for the results of rank 1, 2, 3, 4");
+    }
+    EXPECT_LT(seconds_since(begin), 0.85);
 }
 
 }  // namespace

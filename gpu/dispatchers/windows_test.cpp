@@ -13,6 +13,9 @@ namespace {
 
 using testing::HasSubstr;
 
+// Long enough for kernels under compute-sanitizer.
+constexpr double kDeadline_s = 60;
+
 // Communicators take a second to make: one world a size for all tests.
 class WindowsOnGpu : public testing::Test {
 protected:
@@ -23,7 +26,7 @@ protected:
     static void TearDownTestSuite() { worlds_.clear(); }
     static World& world_of(std::int64_t num_ranks) {
         std::unique_ptr<World>& world = worlds_[num_ranks];
-        if (!world) world = std::make_unique<World>(num_ranks, 20);
+        if (!world) world = std::make_unique<World>(num_ranks, kDeadline_s);
         return *world;
     }
     static void check_one(std::int64_t num_ranks, const Sizes& sizes, Routing routing, std::uint32_t seed) {
@@ -51,18 +54,22 @@ private:
     static inline std::map<std::int64_t, std::unique_ptr<World>> worlds_;
 };
 
-TEST_F(WindowsOnGpu, RowsLieWhereThePlansSayAndComeBack) {
-    for (const std::int64_t num_ranks : {2, 4, 8}) {
-        for (std::uint32_t seed = 0; seed < 12; ++seed) {
-            std::mt19937 prng{seed};
-            Sizes sizes{.num_experts = 1 + static_cast<std::int64_t>(prng() % 70)};
-            sizes.top_k = 1 + static_cast<std::int64_t>(
-                                  prng() % static_cast<std::size_t>(std::min<std::int64_t>(8, sizes.num_experts)));
-            sizes.hidden = 1 + static_cast<std::int64_t>(prng() % 300);
-            sizes.arithmetic = seed % 2 == 0 ? Arithmetic::bf16 : Arithmetic::f32;
-            sizes.rows = random_rows(num_ranks, 200, prng);
-            check_one(num_ranks, sizes, Routing::random, seed);
-        }
+// By number of ranks.
+class WindowsWorlds : public WindowsOnGpu, public testing::WithParamInterface<std::int64_t> {};
+INSTANTIATE_TEST_SUITE_P(All, WindowsWorlds, testing::Values(2, 4, 8),
+                         [](const auto& world) { return "of_" + std::to_string(world.param); });
+
+TEST_P(WindowsWorlds, RowsLieWhereThePlansSayAndComeBack) {
+    const std::int64_t num_ranks = GetParam();
+    for (std::uint32_t seed = 0; seed < 12; ++seed) {
+        std::mt19937 prng{seed};
+        Sizes sizes{.num_experts = 1 + static_cast<std::int64_t>(prng() % 70)};
+        sizes.top_k = 1 + static_cast<std::int64_t>(
+                              prng() % static_cast<std::size_t>(std::min<std::int64_t>(8, sizes.num_experts)));
+        sizes.hidden = 1 + static_cast<std::int64_t>(prng() % 300);
+        sizes.arithmetic = seed % 2 == 0 ? Arithmetic::bf16 : Arithmetic::f32;
+        sizes.rows = random_rows(num_ranks, 200, prng);
+        check_one(num_ranks, sizes, Routing::random, seed);
     }
 }
 
@@ -74,12 +81,10 @@ TEST_F(WindowsOnGpu, EveryWidthOfARow) {
     }
 }
 
-TEST_F(WindowsOnGpu, AllRowsToOneRank) {
-    for (const std::int64_t num_ranks : {2, 4, 8}) {
-        std::mt19937 prng{3};
-        check_one(num_ranks, {.num_experts = num_ranks, .top_k = 1, .rows = random_rows(num_ranks, 300, prng)},
-                  Routing::all_to_one, 3);
-    }
+TEST_P(WindowsWorlds, AllRowsToOneRank) {
+    std::mt19937 prng{3};
+    check_one(GetParam(), {.num_experts = GetParam(), .top_k = 1, .rows = random_rows(GetParam(), 300, prng)},
+              Routing::all_to_one, 3);
 }
 
 TEST_F(WindowsOnGpu, NoRowsAtAll) { check_one(4, {.rows = {0, 0, 0, 0}}, Routing::random, 1); }
@@ -93,31 +98,30 @@ TEST_F(WindowsOnGpu, ALargeLayer) {
               Routing::random, 4);
 }
 
-TEST_F(WindowsOnGpu, FiftyLayersInARowWithSlowRanksDoNotOverwriteEachOther) {
-    for (const std::int64_t num_ranks : {2, 4, 8}) {
-        World& world = world_of(num_ranks);
-        std::mt19937 prng{static_cast<std::uint32_t>(num_ranks)};
-        const Sizes sizes{.num_experts = 16,
-                          .top_k = 4,
-                          .hidden = 96,
-                          .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_ranks), 50)};
-        const ExpertMap map = deal_experts(sizes.num_experts, num_ranks, prng);
-        std::vector<RankDispatch> parts = prepare(world, map, sizes);
-        DeviceBytes ballast{64 << 20};
-        std::vector<Layer> layers;
-        for (int i = 0; i < 50; ++i) {
-            layers.push_back(make_layer(world, map, sizes, i % 5 == 4 ? Routing::all_to_one : Routing::random, prng));
-            make_room(parts, map, layers.back());
-        }
-        for (Layer& layer : layers) {
-            // One rank comes late to each layer, so that the others run ahead as far as they may.
-            const StreamView late = world.ranks[prng() % world.ranks.size()].stream;
-            for (int i = 0; i < 4; ++i) ballast.poison(late);
-            run_layer(world, parts, layer, sizes);
-        }
-        world.ledger->wait();
-        for (const Layer& layer : layers) expect_exact(layer, map, sizes, Beyond::anything);
+TEST_P(WindowsWorlds, FiftyLayersInARowWithSlowRanksDoNotOverwriteEachOther) {
+    const std::int64_t num_ranks = GetParam();
+    World& world = world_of(num_ranks);
+    std::mt19937 prng{static_cast<std::uint32_t>(num_ranks)};
+    const Sizes sizes{.num_experts = 16,
+                      .top_k = 4,
+                      .hidden = 96,
+                      .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_ranks), 50)};
+    const ExpertMap map = deal_experts(sizes.num_experts, num_ranks, prng);
+    std::vector<RankDispatch> parts = prepare(world, map, sizes);
+    DeviceBytes ballast{64 << 20};
+    std::vector<Layer> layers;
+    for (int i = 0; i < 50; ++i) {
+        layers.push_back(make_layer(world, map, sizes, i % 5 == 4 ? Routing::all_to_one : Routing::random, prng));
+        make_room(parts, map, layers.back());
     }
+    for (Layer& layer : layers) {
+        // One rank comes late to each layer, so that the others run ahead as far as they may.
+        const StreamView late = world.ranks[prng() % world.ranks.size()].stream;
+        for (int i = 0; i < 4; ++i) ballast.poison(late);
+        run_layer(world, parts, layer, sizes);
+    }
+    world.ledger->wait();
+    for (const Layer& layer : layers) expect_exact(layer, map, sizes, Beyond::anything);
 }
 
 TEST_F(WindowsOnGpu, WindowsGrowAndAreKept) {

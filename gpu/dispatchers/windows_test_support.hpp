@@ -13,6 +13,7 @@
 #include "gpu/dispatchers/windows.hpp"
 #include "gpu/gpu_test_support.hpp"
 #include "gpu/transport/nccl.hpp"
+#include "gpu/transport/processes.hpp"
 
 namespace shardproof::gpu::windows_test {
 
@@ -30,23 +31,32 @@ inline std::string why_no_windows() {
     return "needs NCCL 2.32.3, found " + NcclLibrary::describe();
 }
 
+// Ranks of one group on one GPU: all of them in this process, or one of them and the others in processes of their own.
 struct World {
-    World(std::int64_t num_ranks, double deadline_s) : streams(static_cast<std::size_t>(num_ranks)) {
-        for (std::int64_t r = 0; r < num_ranks; ++r) {
-            group.ranks.emplace_back(r);
-            ranks.push_back({.rank = Rank{r}, .device = 0, .stream = streams[static_cast<std::size_t>(r)].view()});
-        }
-        transport = std::make_unique<NcclTransport>(
-            TransportOptions{.local_ranks = ranks, .world = num_ranks, .deadline_s = deadline_s});
-        ledger = std::make_unique<Ledger>(*transport, ranks, deadline_s, nullptr);
-        dispatcher = make_windows_dispatcher(*transport, *ledger, ranks);
-    }
+    World(std::int64_t num_ranks, double deadline_s) : World{num_ranks, 0, num_ranks, deadline_s, nullptr} {}
+    World(const Processes& processes, double deadline_s, Store& store)
+        : World{processes.world, processes.rank, 1, deadline_s, &store} {}
+
     std::vector<Stream> streams;
     std::vector<LocalRank> ranks;
     RankGroup group{.axis = "ep", .ranks = {}};
     std::unique_ptr<NcclTransport> transport;
     std::unique_ptr<Ledger> ledger;
     std::unique_ptr<Dispatcher> dispatcher;
+
+private:
+    World(std::int64_t num_ranks, std::int64_t first, std::int64_t num_here, double deadline_s, Store* store)
+        : streams(static_cast<std::size_t>(num_here)) {
+        for (std::int64_t r = 0; r < num_ranks; ++r) group.ranks.emplace_back(r);
+        for (std::size_t i = 0; i < streams.size(); ++i) {
+            const Rank rank{first + static_cast<std::int64_t>(i)};
+            ranks.push_back({.rank = rank, .device = 0, .stream = streams[i].view()});
+        }
+        transport = std::make_unique<NcclTransport>(
+            TransportOptions{.local_ranks = ranks, .world = num_ranks, .deadline_s = deadline_s, .store = store});
+        ledger = std::make_unique<Ledger>(*transport, ranks, deadline_s, nullptr);
+        dispatcher = make_windows_dispatcher(*transport, *ledger, ranks);
+    }
 };
 
 struct Sizes {
@@ -155,9 +165,11 @@ inline Arrived arrived_at(std::size_t peer, const ExpertMap& map, const Sizes& s
 
 // One layer with experts that change nothing, and what came of it. Enqueued, not waited for.
 struct Layer {
-    std::vector<Sent> sent;
+    std::vector<Sent> sent;   // by every rank of the group
+    std::vector<Rank> ranks;  // those of this process, as are all that follow
     std::vector<DeviceBytes> arrived, returned;
     std::vector<DeviceArray<std::int32_t>> expert_begin;
+    [[nodiscard]] const Sent& sent_here(std::size_t local_idx) const { return sent[ranks[local_idx].idx()]; }
 };
 
 inline std::size_t bytes_of(const Matrix& matrix) {
@@ -173,7 +185,7 @@ inline std::vector<RankDispatch> prepare(World& world, const ExpertMap& map, con
     for (std::size_t i = 0; i < parts.size(); ++i) {
         parts[i].group = &world.group;
         parts[i].local_idx = i;
-        parts[i].num_rows = sizes.rows[i];
+        parts[i].num_rows = sizes.rows[world.ranks[i].rank.idx()];
     }
     world.dispatcher->prepare(parts, {.hidden = sizes.hidden,
                                       .top_k = sizes.top_k,
@@ -185,15 +197,19 @@ inline std::vector<RankDispatch> prepare(World& world, const ExpertMap& map, con
 
 inline Layer make_layer(World& world, const ExpertMap& map, const Sizes& sizes, Routing routing, std::mt19937& prng) {
     Layer layer;
-    for (std::size_t i = 0; i < world.ranks.size(); ++i) {
-        layer.sent.push_back(send_of(map, sizes, sizes.rows[i], routing, world.ranks[i].stream, prng));
+    for (const LocalRank& local : world.ranks) layer.ranks.push_back(local.rank);
+    for (const Rank rank : world.group.ranks) {
+        // What others send is made here too, from the same numbers.
+        const auto here = std::ranges::find(world.ranks, rank, &LocalRank::rank);
+        const StreamView stream = here == world.ranks.end() ? world.ranks.front().stream : here->stream;
+        layer.sent.push_back(send_of(map, sizes, sizes.rows[rank.idx()], routing, stream, prng));
     }
     return layer;
 }
 
 inline void give(std::vector<RankDispatch>& parts, const Layer& layer, const Sizes& sizes) {
     for (std::size_t i = 0; i < parts.size(); ++i) {
-        const Sent& sent = layer.sent[i];
+        const Sent& sent = layer.sent_here(i);
         parts[i].send = {sent.rows_device.data(), parts[i].num_rows * sizes.top_k, sizes.hidden, sizes.arithmetic};
         parts[i].rows_at = sent.rows_at_device.data();
         parts[i].begin_at = sent.begin_at_device.data();
@@ -203,8 +219,8 @@ inline void give(std::vector<RankDispatch>& parts, const Layer& layer, const Siz
 inline void make_room(const std::vector<RankDispatch>& parts, const ExpertMap& map, Layer& layer) {
     for (std::size_t i = 0; i < parts.size(); ++i) {
         layer.arrived.emplace_back(static_cast<std::int64_t>(bytes_of(parts[i].worked)));
-        layer.returned.emplace_back(static_cast<std::int64_t>(layer.sent[i].rows.size()));
-        layer.expert_begin.emplace_back(static_cast<std::int64_t>(map.held[i].size()) + 1);
+        layer.returned.emplace_back(static_cast<std::int64_t>(layer.sent_here(i).rows.size()));
+        layer.expert_begin.emplace_back(static_cast<std::int64_t>(map.held[layer.ranks[i].idx()].size()) + 1);
     }
 }
 
@@ -220,7 +236,7 @@ inline void run_layer(World& world, std::vector<RankDispatch>& parts, Layer& lay
     }
     world.dispatcher->combine(parts);
     for (std::size_t i = 0; i < parts.size(); ++i) {
-        copy(parts[i].returned.data, layer.returned[i].data(), layer.sent[i].rows.size(), world.ranks[i].stream);
+        copy(parts[i].returned.data, layer.returned[i].data(), layer.sent_here(i).rows.size(), world.ranks[i].stream);
     }
 }
 
@@ -233,9 +249,9 @@ std::vector<T> read(const void* from, std::size_t count) {
 
 enum class Beyond : std::uint8_t { poison, anything };  // what lies behind the rows that arrived
 inline void expect_exact(const Layer& layer, const ExpertMap& map, const Sizes& sizes, Beyond beyond) {
-    for (std::size_t i = 0; i < layer.sent.size(); ++i) {
-        SCOPED_TRACE("rank " + std::to_string(i));
-        const Arrived want = arrived_at(i, map, sizes, layer.sent);
+    for (std::size_t i = 0; i < layer.ranks.size(); ++i) {
+        SCOPED_TRACE("rank " + std::to_string(layer.ranks[i].value()));
+        const Arrived want = arrived_at(layer.ranks[i].idx(), map, sizes, layer.sent);
         EXPECT_EQ(read<std::int32_t>(layer.expert_begin[i].data(), want.expert_begin.size()), want.expert_begin);
         Bytes got = read<std::byte>(layer.arrived[i].data(), static_cast<std::size_t>(layer.arrived[i].size()));
         ASSERT_GE(got.size(), want.rows.size());
@@ -245,7 +261,8 @@ inline void expect_exact(const Layer& layer, const ExpertMap& map, const Sizes& 
         }
         got.resize(want.rows.size());
         EXPECT_TRUE(got == want.rows);
-        EXPECT_TRUE(read<std::byte>(layer.returned[i].data(), layer.sent[i].rows.size()) == layer.sent[i].rows);
+        const Bytes& sent = layer.sent_here(i).rows;
+        EXPECT_TRUE(read<std::byte>(layer.returned[i].data(), sent.size()) == sent);
     }
 }
 

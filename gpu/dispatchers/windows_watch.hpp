@@ -23,12 +23,6 @@ public:
 
     // Nobody waits any longer, and later kernels do nothing. Waits a little for those that run.
     void stop() noexcept;
-    // The same, because the transport will be aborted.
-    void stop_for_abort() noexcept {
-        aborted_ = true;
-        stop();
-    }
-    [[nodiscard]] bool aborted() const { return aborted_; }
     [[nodiscard]] std::optional<std::string> trouble() const;
 
 private:
@@ -41,7 +35,6 @@ private:
     PinnedBytes pinned_;  // a report for each local rank, then the stop word
     std::vector<DeviceArray<std::int32_t>> claimed_;
     std::vector<std::vector<Rank>> peers_;
-    bool aborted_ = false;
 };
 
 }  // namespace shardproof::gpu

@@ -54,8 +54,8 @@ public:
     }
     void connect(const RankGroup& group) override;
     void enqueue(std::span<const DeviceCall> calls) override;
-    [[nodiscard]] std::optional<std::string> find_trouble(Look) override {
-        if (aborted_) return "the transport was aborted";
+    [[nodiscard]] std::optional<Trouble> find_trouble(Look) override {
+        if (aborted_) return Trouble{.text = "the transport was aborted"};
         return std::nullopt;
     }
     void abort() noexcept override {
@@ -246,6 +246,8 @@ void Loopback::reduce_all(std::span<const Part> parts) {
 }  // namespace
 
 std::unique_ptr<Transport> make_loopback(const TransportOptions& options) {
+    SP_ASSERT(!options.local_ranks.empty());
+    const DeviceScope scope{options.local_ranks.front().device};  // its events are of that device
     return std::make_unique<Loopback>(options);
 }
 

@@ -27,6 +27,8 @@ public:
     [[nodiscard]] std::string describe() const override;
     void connect(const RankGroup& group) override;
     void enqueue(std::span<const DeviceCall> calls) override;
+    [[nodiscard]] std::optional<std::vector<Standing>> last_words(std::span<const Standing> mine,
+                                                                  double wait_s) noexcept override;
     void abort() noexcept override;
 
     // For dispatchers that speak to NCCL themselves: the communicator of a local rank in a connected group.
@@ -38,7 +40,7 @@ public:
     void finish(ncclComm_t comm, std::string_view what);
 
 protected:
-    [[nodiscard]] std::optional<std::string> find_trouble(Look look) override;
+    [[nodiscard]] std::optional<Trouble> find_trouble(Look look) override;
 
 private:
     struct Impl;

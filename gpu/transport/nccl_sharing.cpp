@@ -29,6 +29,21 @@ Uuid uuid_of(int device) {
 
 std::string key_of(const std::string& prefix, std::int64_t rank) { return fmt::format("{}gpu/{}", prefix, rank); }
 
+std::vector<Uuid> uuids_of_all(const TransportOptions& options, const std::string& prefix) {
+    std::vector<std::string> keys;
+    for (std::int64_t rank = 0; rank < options.world; ++rank) keys.push_back(key_of(prefix, rank));
+    std::vector<Uuid> uuids;
+    std::vector<std::size_t> absent;
+    for (auto& uuid : options.store->get_all(keys, options.deadline_s)) {
+        if (!uuid) absent.push_back(uuids.size());
+        uuids.push_back(std::move(uuid).value_or(Uuid{}));
+    }
+    if (absent.empty()) return uuids;
+    throw EnvironmentError{fmt::format("rank{} {} did not come within {:g} s of the start",
+                                       absent.size() == 1 ? "" : "s", fmt::join(absent, ", "), options.deadline_s),
+                           "see that all processes run"};
+}
+
 // What the variable says then.
 std::string set_where_unset(const char* name, const std::string& value) {
     if (const char* given = std::getenv(name); given != nullptr) return given;
@@ -70,14 +85,9 @@ GpuSharing find_sharing(const TransportOptions& options, const std::string& pref
     sharing.ranks_of_all = sharing.ranks_of_process;
     if (options.store == nullptr) return sharing;
     std::map<Uuid, int> everywhere;
-    for (std::int64_t rank = 0; rank < options.world; ++rank) {
-        const auto uuid = options.store->get(key_of(prefix, rank), options.deadline_s);
-        if (!uuid)
-            throw EnvironmentError{
-                fmt::format("rank {} did not come within {:g} s of the start", rank, options.deadline_s),
-                "see that all processes run"};
-        const int ranks = ++everywhere[*uuid];
-        if (here.contains(*uuid)) sharing.ranks_of_all = std::max(sharing.ranks_of_all, ranks);
+    for (const Uuid& uuid : uuids_of_all(options, prefix)) {
+        const int ranks = ++everywhere[uuid];
+        if (here.contains(uuid)) sharing.ranks_of_all = std::max(sharing.ranks_of_all, ranks);
     }
     return sharing;
 }

@@ -12,7 +12,8 @@ struct GpuSharing {
     int num_multiprocessors = 0; // the fewest of this process's GPUs
 };
 // Compares the GPUs of all ranks; with a store, waits for every process to tell its own under keys that begin with
-// `prefix`. Throws EnvironmentError for those that did not by the deadline.
+// `prefix`. Throws EnvironmentError naming the ranks that did not
+// by the deadline, one for all.
 [[nodiscard]] GpuSharing find_sharing(const TransportOptions& options, const std::string& prefix);
 
 // Sets NCCL's variables where they are not set. Throws EnvironmentError: `version` is too old for several ranks of one

@@ -29,6 +29,12 @@ StoreReply reply_of(FrameReader& reader) {
     return static_cast<StoreReply>(byte);
 }
 
+std::vector<std::int64_t> processes_in(FrameReader& reader) {
+    std::vector<std::int64_t> processes(reader.number());
+    for (std::int64_t& process : processes) process = static_cast<std::int64_t>(reader.number());
+    return processes;
+}
+
 std::vector<std::byte> to_vector(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
 
 std::uint64_t milliseconds(double seconds) {
@@ -83,14 +89,6 @@ struct Store::Impl {
             fail(processes, error.what());
         }
     }
-    std::vector<std::int64_t> processes_of(StoreOp op) {
-        const std::vector<std::byte> answer = ask(FrameWriter{op}, deadline_s);
-        FrameReader reader{answer};
-        (void)reply_of(reader);
-        std::vector<std::int64_t> found(reader.number());
-        for (std::int64_t& process : found) process = static_cast<std::int64_t>(reader.number());
-        return found;
-    }
 };
 
 Store::Store(const Processes& processes, double deadline_s) : impl_{std::make_unique<Impl>()} {
@@ -126,6 +124,18 @@ std::optional<std::vector<std::byte>> Store::get(std::string_view key, double de
     return to_vector(reader.bytes());
 }
 
+std::vector<std::optional<std::vector<std::byte>>> Store::get_all(const std::vector<std::string>& keys,
+                                                                  double deadline_s) {
+    const StoreClock::time_point deadline = after_seconds(deadline_s);
+    std::vector<std::optional<std::vector<std::byte>>> values;
+    values.reserve(keys.size());
+    for (const std::string& key : keys) {
+        const std::chrono::duration<double> left = deadline - StoreClock::now();
+        values.push_back(left.count() > 0 ? get(key, left.count()) : peek(key));
+    }
+    return values;
+}
+
 std::optional<std::vector<std::byte>> Store::peek(std::string_view key) {
     const std::vector<std::byte> answer = impl_->ask(FrameWriter{StoreOp::peek}.text(key), impl_->deadline_s);
     FrameReader reader{answer};
@@ -133,8 +143,27 @@ std::optional<std::vector<std::byte>> Store::peek(std::string_view key) {
     return to_vector(reader.bytes());
 }
 
-std::vector<std::int64_t> Store::lost() { return impl_->processes_of(StoreOp::lost); }
-std::vector<std::int64_t> Store::quitters() { return impl_->processes_of(StoreOp::quitters); }
+void Store::remove(std::string_view key) {
+    (void)impl_->ask(FrameWriter{StoreOp::remove}.text(key), impl_->deadline_s);
+}
+
+StoreNews Store::news(std::span<const StoreClaim> claims) {
+    FrameWriter request{StoreOp::news};
+    request.number(claims.size());
+    for (const StoreClaim& claim : claims) {
+        request.text(claim.key).number(static_cast<std::uint64_t>(claim.number)).number(claim.hash).text(claim.text);
+    }
+    const std::vector<std::byte> answer = impl_->ask(request, impl_->deadline_s);
+    FrameReader reader{answer};
+    (void)reply_of(reader);
+    StoreNews news{.lost = processes_in(reader), .quitters = processes_in(reader), .conflict = {}};
+    if (reader.number() == 0) return news;
+    StoreNews::Conflict& conflict = news.conflict.emplace();
+    conflict.claim_idx = reader.number();
+    conflict.process = static_cast<std::int64_t>(reader.number());
+    conflict.text = reader.text();
+    return news;
+}
 
 void Store::quit() noexcept {
     try {
@@ -150,9 +179,7 @@ std::optional<std::vector<std::int64_t>> Store::barrier(std::string_view name, d
         impl_->ask(FrameWriter{StoreOp::barrier}.text(name).number(milliseconds(deadline_s)), deadline_s + kGrace_s);
     FrameReader reader{answer};
     if (reply_of(reader) == StoreReply::ok) return std::nullopt;
-    std::vector<std::int64_t> missing(reader.number());
-    for (std::int64_t& process : missing) process = static_cast<std::int64_t>(reader.number());
-    return missing;
+    return processes_in(reader);
 }
 
 }  // namespace shardproof::gpu

@@ -3,6 +3,7 @@
 #pragma once
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,25 @@
 #include "gpu/transport/processes.hpp"
 
 namespace shardproof::gpu {
+
+// What a process says it has called of something that all must call alike.
+struct StoreClaim {
+    std::string key;          // of what: the same in every process
+    std::int64_t number = 0;  // calls so far
+    std::uint64_t hash = 0;   // of all of them: processes with equal numbers must have equal hashes
+    std::string text;         // the last one, for reports; may differ
+};
+struct StoreNews {
+    std::vector<std::int64_t> lost;      // processes whose connection closed without a farewell
+    std::vector<std::int64_t> quitters;  // processes that said so: quit()
+    struct Conflict {
+        std::size_t claim_idx = 0;  // of the claims that were given
+        std::int64_t process = 0;   // who claimed otherwise
+        std::string text;           // and what
+        bool operator==(const Conflict&) const = default;
+    };
+    std::optional<Conflict> conflict;  // the first
+};
 
 class Store {
 public:
@@ -27,15 +47,19 @@ public:
     // Waits for the key until the deadline: nullopt when it did not come. A store that went away is an
     // EnvironmentError.
     [[nodiscard]] std::optional<std::vector<std::byte>> get(std::string_view key, double deadline_s);
+    // All of them, with one deadline for all; nullopt for each that did not come.
+    [[nodiscard]] std::vector<std::optional<std::vector<std::byte>>> get_all(const std::vector<std::string>& keys,
+                                                                             double deadline_s);
     // What is there now.
     [[nodiscard]] std::optional<std::vector<std::byte>> peek(std::string_view key);
-    // Processes whose connection closed without a farewell.
-    [[nodiscard]] std::vector<std::int64_t> lost();
+    // Of no effect where there is none.
+    void remove(std::string_view key);
+    // In one round trip: what became of the others, and whether one of them claims otherwise. A process learns of what
+    // another claims later only when it asks again. The last 16 claims of each process are kept.
+    [[nodiscard]] StoreNews news(std::span<const StoreClaim> claims = {});
     // Tells the others that this process ends the run early; they may see it before what that does to them. Never
     // throws.
     void quit() noexcept;
-    // Processes that said so.
-    [[nodiscard]] std::vector<std::int64_t> quitters();
     // Returns when all processes came; nullopt, or those that did not by the deadline. Before it where some are gone
     // without having come: those.
     [[nodiscard]] std::optional<std::vector<std::int64_t>> barrier(std::string_view name, double deadline_s);

@@ -12,14 +12,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <list>
-#include <map>
 #include <optional>
-#include <set>
 #include <thread>
 #include <vector>
 
+#include "gpu/transport/store_book.hpp"
 #include "gpu/transport/store_wire.hpp"
 
 namespace shardproof::gpu {
@@ -33,21 +31,6 @@ struct Client {
     std::int64_t process = -1;        // -1: has not said who it is
     bool closing = false;             // after what is still to be sent
 };
-
-// A client waits for one thing at a time: a key, or the end of a barrier.
-struct Waiting {
-    Client* client = nullptr;
-    std::string key;      // empty: a barrier
-    std::string barrier;
-    StoreClock::time_point deadline;
-};
-
-FrameWriter barrier_reply(const std::vector<std::int64_t>& missing) {
-    FrameWriter reply{missing.empty() ? StoreReply::ok : StoreReply::absent};
-    reply.number(missing.size());
-    for (const std::int64_t process : missing) reply.number(static_cast<std::uint64_t>(process));
-    return reply;
-}
 
 }  // namespace
 
@@ -63,32 +46,28 @@ struct StoreServer::Impl {
     std::int64_t world;
     std::atomic<bool> stop = false;
     std::list<Client> clients;  // addresses stay
-    std::list<Waiting> waiting;
-    std::map<std::string, std::vector<std::byte>> values;
-    std::map<std::string, std::set<std::int64_t>> arrived;  // at each barrier
-    std::set<std::int64_t> lost;
-    std::set<std::int64_t> quitters;
-    std::set<std::int64_t> departed;  // lost, or said farewell
+    StoreBook book{world, [this](std::int64_t process, const FrameWriter& reply) { answer(process, reply); }};
     std::thread thread;
 
     void serve();
     void accept_client();
     void read_from(Client& client);
     void write_to(Client& client);
+    void answer(std::int64_t process, const FrameWriter& reply);
     void answer(Client& client, const FrameWriter& reply);
     void handle(Client& client, FrameReader request);
+    void handle_frames(Client& client);
     void greet(Client& client, FrameReader& request);
-    template <class Which>
-    void end_waits(const FrameWriter& reply, Which which);
-    void store(std::string key, std::span<const std::byte> value);
-    void arrive(Client& client, std::string name, StoreClock::time_point deadline);
-    void settle_barriers();
-    void settle_deadlines();
-    void remove(Client& client);
-    [[nodiscard]] std::vector<std::int64_t> missing_at(const std::string& barrier) const;
+    void remove(const Client& client);
+    void attend(const std::vector<Client*>& clients_in_order, const std::vector<pollfd>& polled);
     [[nodiscard]] int poll_timeout(StoreClock::time_point stop_deadline) const;
     [[nodiscard]] bool flushed() const;
 };
+
+void StoreServer::Impl::answer(std::int64_t process, const FrameWriter& reply) {
+    const auto client = std::ranges::find(clients, process, &Client::process);
+    if (client != clients.end()) answer(*client, reply);
+}
 
 void StoreServer::Impl::answer(Client& client, const FrameWriter& reply) {
     const std::vector<std::byte> frame = reply.frame();
@@ -125,6 +104,10 @@ void StoreServer::Impl::read_from(Client& client) {
         client.received.insert(client.received.end(), chunk.begin(), chunk.begin() + count);
         if (count < static_cast<ssize_t>(chunk.size())) break;
     }
+    handle_frames(client);
+}
+
+void StoreServer::Impl::handle_frames(Client& client) {
     std::span<const std::byte> rest{client.received};
     constexpr std::size_t kLengthBytes = 4;
     constexpr std::size_t kStrangerBytesMax = 256;  // before a client said who it is
@@ -173,114 +156,13 @@ void StoreServer::Impl::handle(Client& client, FrameReader request) {
     const auto op = static_cast<StoreOp>(request.byte());
     if (op == StoreOp::hello) return greet(client, request);
     if (client.process < 0) throw WireError{"a stranger"};
-    const auto deadline_after = [](std::uint64_t milliseconds) {
-        return after_seconds(static_cast<double>(milliseconds) / 1000);
-    };
-    switch (op) {
-        case StoreOp::set: {
-            std::string key = request.text();
-            store(std::move(key), request.bytes());
-            return answer(client, FrameWriter{StoreReply::ok});
-        }
-        case StoreOp::peek:
-        case StoreOp::get: {
-            std::string key = request.text();
-            const auto found = values.find(key);
-            if (found != values.end()) return answer(client, FrameWriter{StoreReply::ok}.bytes(found->second));
-            if (op == StoreOp::peek) return answer(client, FrameWriter{StoreReply::absent});
-            waiting.push_back({&client, std::move(key), {}, deadline_after(request.number())});
-            return;
-        }
-        case StoreOp::lost:
-        case StoreOp::quitters: {
-            const std::set<std::int64_t>& asked = op == StoreOp::lost ? lost : quitters;
-            FrameWriter reply{StoreReply::ok};
-            reply.number(asked.size());
-            for (const std::int64_t process : asked) reply.number(static_cast<std::uint64_t>(process));
-            return answer(client, reply);
-        }
-        case StoreOp::quit:
-            quitters.insert(client.process);
-            return answer(client, FrameWriter{StoreReply::ok});
-        case StoreOp::barrier: {
-            std::string name = request.text();
-            return arrive(client, std::move(name), deadline_after(request.number()));
-        }
-        case StoreOp::bye:
-            departed.insert(client.process);
-            client.closing = true;
-            return;
-        case StoreOp::hello:
-            return;
-    }
-    throw WireError{"an unknown request"};
+    if (op != StoreOp::bye) return book.handle(client.process, op, request);
+    book.farewell(client.process);
+    client.closing = true;
 }
 
-template <class Which>
-void StoreServer::Impl::end_waits(const FrameWriter& reply, Which which) {
-    for (auto w = waiting.begin(); w != waiting.end();) {
-        if (which(*w)) {
-            answer(*w->client, reply);
-            w = waiting.erase(w);
-        } else {
-            ++w;
-        }
-    }
-}
-
-void StoreServer::Impl::store(std::string key, std::span<const std::byte> value) {
-    std::vector<std::byte>& kept = values[key];
-    kept.assign(value.begin(), value.end());
-    end_waits(FrameWriter{StoreReply::ok}.bytes(kept),
-              [&](const Waiting& w) { return w.barrier.empty() && w.key == key; });
-}
-
-std::vector<std::int64_t> StoreServer::Impl::missing_at(const std::string& barrier) const {
-    const std::set<std::int64_t>& came = arrived.at(barrier);
-    std::vector<std::int64_t> missing;
-    for (std::int64_t process = 0; process < world; ++process) {
-        if (!came.contains(process)) missing.push_back(process);
-    }
-    return missing;
-}
-
-void StoreServer::Impl::arrive(Client& client, std::string name, StoreClock::time_point deadline) {
-    arrived[name].insert(client.process);
-    waiting.push_back({&client, {}, std::move(name), deadline});
-}
-
-// Ends the barriers that are complete, and those that cannot be any more: those name who is gone.
-void StoreServer::Impl::settle_barriers() {
-    for (auto barrier = arrived.begin(); barrier != arrived.end();) {
-        const std::vector<std::int64_t> missing = missing_at(barrier->first);
-        std::vector<std::int64_t> gone;
-        std::ranges::copy_if(missing, std::back_inserter(gone), [&](std::int64_t p) { return departed.contains(p); });
-        if (missing.empty() || !gone.empty()) {
-            const FrameWriter reply = barrier_reply(gone);
-            end_waits(reply, [&](const Waiting& w) { return w.barrier == barrier->first; });
-        }
-        barrier = missing.empty() ? arrived.erase(barrier) : std::next(barrier);
-    }
-}
-
-// Who gives up at a barrier has come to it all the same: the next to give up does not miss it.
-void StoreServer::Impl::settle_deadlines() {
-    const auto now = StoreClock::now();
-    for (auto w = waiting.begin(); w != waiting.end();) {
-        if (w->deadline > now) {
-            ++w;
-            continue;
-        }
-        answer(*w->client,
-               w->barrier.empty() ? FrameWriter{StoreReply::absent} : barrier_reply(missing_at(w->barrier)));
-        w = waiting.erase(w);
-    }
-}
-
-void StoreServer::Impl::remove(Client& client) {
-    if (client.process >= 0 && departed.insert(client.process).second) lost.insert(client.process);
-    // An arrival stays: who comes later must not miss one that was there.
-    std::erase_if(waiting, [&](const Waiting& w) { return w.client == &client; });
+void StoreServer::Impl::remove(const Client& client) {
+    if (client.process >= 0) book.leave(client.process);
     clients.remove_if([&](const Client& c) { return &c == &client; });
 }
 
@@ -298,10 +180,23 @@ bool StoreServer::Impl::flushed() const {
 }
 
 int StoreServer::Impl::poll_timeout(StoreClock::time_point stop_deadline) const {
-    auto earliest = StoreClock::now() + std::chrono::seconds{60};
-    for (const Waiting& w : waiting) earliest = std::min(earliest, w.deadline);
+    auto earliest = book.earliest_deadline(StoreClock::now() + std::chrono::seconds{60});
     if (stop) earliest = std::min(earliest, stop_deadline);
     return milliseconds_until(earliest);
+}
+
+void StoreServer::Impl::attend(const std::vector<Client*>& clients_in_order, const std::vector<pollfd>& polled) {
+    std::uint64_t count = 0;
+    if (polled[0].revents != 0 && read(wake.fd(), &count, sizeof(count)) < 0) count = 0;
+    if (polled[1].revents != 0) accept_client();
+    for (std::size_t i = 0; i < clients_in_order.size(); ++i) {
+        const short events = polled[i + 2].revents;
+        if ((events & POLLOUT) != 0) write_to(*clients_in_order[i]);
+        if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) read_from(*clients_in_order[i]);
+    }
+    for (const Client* client : clients_in_order) {
+        if (client->closing && client->to_send.empty()) remove(*client);
+    }
 }
 
 void StoreServer::Impl::serve() {
@@ -323,21 +218,8 @@ void StoreServer::Impl::serve() {
             std::fprintf(stderr, "shardproof: the store ends: %s\n", std::strerror(errno));
             return;
         }
-        if (ready > 0) {
-            std::uint64_t count = 0;
-            if (polled[0].revents != 0 && read(wake.fd(), &count, sizeof(count)) < 0) count = 0;
-            if (polled[1].revents != 0) accept_client();
-            for (std::size_t i = 0; i < order.size(); ++i) {
-                const short events = polled[i + 2].revents;
-                if ((events & POLLOUT) != 0) write_to(*order[i]);
-                if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) read_from(*order[i]);
-            }
-            for (Client* client : order) {
-                if (client->closing && client->to_send.empty()) remove(*client);
-            }
-        }
-        settle_barriers();
-        settle_deadlines();
+        if (ready > 0) attend(order, polled);
+        book.settle();
     }
 }
 

@@ -5,15 +5,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
-#include <cstdlib>
-#include <functional>
-#include <stdexcept>
 #include <thread>
 
+#include "gpu/transport/store_test_support.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
@@ -21,78 +17,11 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Optional;
 using ::testing::ThrowsMessage;
 
-using Bytes = std::vector<std::byte>;
-
-Bytes bytes_of(std::string_view text) {
-    const auto bytes = std::as_bytes(std::span{text});
-    return {bytes.begin(), bytes.end()};
-}
-
-// A port that was free a moment ago.
-std::uint16_t free_port() {
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0) throw std::runtime_error("no socket");
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    auto* raw = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(fd, raw, length), 0);
-    EXPECT_EQ(getsockname(fd, raw, &length), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-Processes process(std::int64_t rank, std::int64_t world, std::uint16_t port) {
-    Processes processes;
-    processes.launcher = "torchrun";
-    processes.rank = processes.local_rank = rank;
-    processes.world = processes.local_world = world;
-    processes.store_host = "127.0.0.1";
-    processes.store_port = port;
-    return processes;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-// A process of its own that runs `body`, which says whether all was well.
-class Child {
-public:
-    explicit Child(const std::function<bool()>& body) : pid_{fork()} {
-        if (pid_ != 0) return;
-        bool well = false;
-        try {
-            well = body();
-        } catch (const std::exception& error) {
-            std::fprintf(stderr, "child: %s\n", error.what());
-        }
-        _exit(well ? 0 : 1);
-    }
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-    ~Child() {
-        if (pid_ > 0) kill_now();
-    }
-    void kill_now() {
-        kill(pid_, SIGKILL);
-        (void)wait_status();
-    }
-    [[nodiscard]] bool ended_well() { return wait_status() == 0; }
-
-private:
-    int wait_status() {
-        int status = -1;
-        waitpid(pid_, &status, 0);
-        pid_ = -1;
-        return status;
-    }
-    pid_t pid_;
-};
+using namespace store_test;
 
 TEST(StoreTest, GivesEveryProcessWhatAnotherSet) {
     const std::uint16_t port = free_port();
@@ -107,7 +36,7 @@ TEST(StoreTest, GivesEveryProcessWhatAnotherSet) {
     store.set("from parent", bytes_of("0"));
     EXPECT_EQ(store.barrier("end", 10), std::nullopt);
     EXPECT_TRUE(child.ended_well());
-    EXPECT_TRUE(store.lost().empty());  // it said farewell
+    EXPECT_TRUE(store.news().lost.empty());  // it said farewell
 }
 
 TEST(StoreTest, CarriesEmptyAndLargeValues) {
@@ -149,6 +78,19 @@ TEST(StoreTest, GivesUpOnAKeyThatNobodySets) {
     EXPECT_EQ(store.peek("never"), std::nullopt);  // the connection still works
 }
 
+TEST(StoreTest, HasOneDeadlineForAllKeysOfARequest) {
+    Store store{process(0, 1, free_port()), 10};
+    store.set("last", bytes_of("v"));
+    const auto begin = std::chrono::steady_clock::now();
+    const auto found = store.get_all({"a", "b", "c", "d", "last"}, 0.3);
+    EXPECT_GE(seconds_since(begin), 0.29);
+    EXPECT_LT(seconds_since(begin), 0.9);  // not 4 times 0.3
+    ASSERT_EQ(found.size(), 5U);
+    EXPECT_EQ(found[3], std::nullopt);
+    EXPECT_THAT(found[4], Optional(bytes_of("v")));  // though it was asked for after the deadline
+    EXPECT_THAT(store.get_all({}, 0.3), IsEmpty());
+}
+
 TEST(StoreTest, NamesWhoDidNotComeToABarrier) {
     const std::uint16_t port = free_port();
     Child child{[&] {
@@ -181,12 +123,12 @@ TEST(StoreTest, NoticesAtOnceThatAProcessWasKilled) {
     }};
     Store store{process(0, 3, port), 10};
     ASSERT_TRUE(store.get("here", 10).has_value());
-    EXPECT_TRUE(store.lost().empty());
+    EXPECT_TRUE(store.news().lost.empty());
     victim.kill_now();
     const auto begin = std::chrono::steady_clock::now();
     EXPECT_THAT(store.barrier("b", 60), Optional(ElementsAre(1)));
     EXPECT_LT(seconds_since(begin), 10);
-    EXPECT_THAT(store.lost(), ElementsAre(1));
+    EXPECT_THAT(store.news().lost, ElementsAre(1));
     EXPECT_TRUE(witness.ended_well());
 }
 
@@ -200,10 +142,51 @@ TEST(StoreTest, TellsWhoGaveUpThoughItLives) {
     }};
     Store store{process(0, 2, port), 10};
     ASSERT_TRUE(store.get("quit", 10).has_value());
-    EXPECT_THAT(store.quitters(), ElementsAre(1));
-    EXPECT_TRUE(store.lost().empty());
+    EXPECT_THAT(store.news().quitters, ElementsAre(1));
+    EXPECT_TRUE(store.news().lost.empty());
     store.set("done", {});
     EXPECT_TRUE(quitter.ended_well());
+}
+
+TEST(StoreTest, ForgetsWhatIsRemoved) {
+    Store store{process(0, 1, free_port()), 10};
+    store.set("k", bytes_of("v"));
+    store.remove("k");
+    store.remove("never there");
+    EXPECT_EQ(store.peek("k"), std::nullopt);
+    EXPECT_EQ(store.get("k", 0), std::nullopt);
+}
+
+TEST(StoreTest, TellsBothSidesThatTheyClaimOtherwise) {
+    const std::uint16_t port = free_port();
+    const auto claim = [](std::int64_t number, std::uint64_t hash, std::string text) {
+        return StoreClaim{.key = "calls", .number = number, .hash = hash, .text = std::move(text)};
+    };
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        if (!store.get("first", 10)) return false;
+        // Another number is no contradiction, nor is another text.
+        const std::vector<StoreClaim> behind{claim(1, 99, "one")};
+        const std::vector<StoreClaim> same{claim(1, 99, "one"), claim(2, 5, "in other words")};
+        const std::vector<StoreClaim> other{{.key = "alone", .number = 3, .hash = 1, .text = ""}, claim(3, 7, "a sum")};
+        if (store.news(behind).conflict || store.news(same).conflict) return false;
+        const auto conflict = store.news(other).conflict;
+        store.set("second", {});
+        return conflict && conflict->claim_idx == 1 && conflict->process == 0 && conflict->text == "a gather" &&
+               store.get("done", 10).has_value();
+    }};
+    Store store{process(0, 2, port), 10};
+    const std::vector<StoreClaim> claims{claim(2, 5, "two"), claim(3, 6, "a gather")};
+    EXPECT_EQ(store.news(claims).conflict, std::nullopt);
+    store.set("first", {});
+    ASSERT_TRUE(store.get("second", 10).has_value());
+    const auto conflict = store.news(claims).conflict;  // it claimed first, and learns of it when it asks again
+    ASSERT_TRUE(conflict.has_value());
+    EXPECT_EQ(conflict->claim_idx, 1U);
+    EXPECT_EQ(conflict->process, 1);
+    EXPECT_EQ(conflict->text, "a sum");
+    store.set("done", {});
+    EXPECT_TRUE(child.ended_well());
 }
 
 TEST(StoreTest, TellsTheOthersThatTheStoreWentAway) {
@@ -220,7 +203,7 @@ TEST(StoreTest, TellsTheOthersThatTheStoreWentAway) {
     EXPECT_THAT([&] { (void)store.get("j", 60); },
                 ThrowsMessage<EnvironmentError>(HasSubstr("127.0.0.1:" + std::to_string(port))));
     EXPECT_LT(seconds_since(begin), 10);
-    EXPECT_THROW((void)store.lost(), EnvironmentError);
+    EXPECT_THROW((void)store.news().lost, EnvironmentError);
 }
 
 TEST(StoreTest, GivesUpByTheDeadlineWhereNobodyListens) {
@@ -273,7 +256,7 @@ TEST(StoreTest, SurvivesAStranger) {
     }
     store.set("k", bytes_of("v"));
     EXPECT_THAT(store.peek("k"), Optional(bytes_of("v")));
-    EXPECT_TRUE(store.lost().empty());
+    EXPECT_TRUE(store.news().lost.empty());
 }
 
 }  // namespace

@@ -46,9 +46,9 @@ private:
 // Non-blocking, without delay, and probed, so that a peer whose machine is gone is noticed too.
 void prepare_socket(const Socket& socket);
 
-enum class StoreOp : std::uint8_t { hello, set, get, peek, lost, quit, quitters, barrier, bye };
+enum class StoreOp : std::uint8_t { hello, set, get, peek, remove, news, quit, barrier, bye };
 enum class StoreReply : std::uint8_t { ok, absent, refused };
-inline constexpr std::string_view kStoreMagic = "shardproof store 1";
+inline constexpr std::string_view kStoreMagic = "shardproof store 2";
 inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;
 
 // Bytes of a frame after its length, in order.

@@ -10,6 +10,7 @@
 
 #include "gpu/stream.hpp"
 #include "gpu/transport/collective.hpp"
+#include "gpu/transport/standing.hpp"
 
 namespace shardproof::gpu {
 
@@ -18,6 +19,13 @@ struct LocalRank {
     Rank rank;
     int device = 0;
     StreamView stream;
+};
+
+// What went wrong behind the caller's back.
+struct Trouble {
+    enum class Kind : std::uint8_t { peer_lost, mismatch };
+    Kind kind = Kind::peer_lost;
+    std::string text = {};  // one line
 };
 
 class Transport {
@@ -33,18 +41,26 @@ public:
     virtual void connect(const RankGroup& group) = 0;
 
     // Enqueues calls on their ranks' streams: one for each local rank that takes part, of one or several groups.
-    // Returns before they are done. The caller has seen that the calls of one group agree.
+    // Returns before they are done. The caller has seen that the calls of one group agree, and aborts after what is
+    // thrown: StallError, or errors of the device or of the transport's own.
     virtual void enqueue(std::span<const DeviceCall> calls) = 0;
 
-    // What went wrong behind the caller's back (a peer died or gave up, the network failed), or nullopt. Asking other
-    // processes is dear: `now_and_then` does it a few times a second. Never waits for peers.
+    // A peer died or gave up, the network failed, or another process called something else of a group; or nullopt.
+    // Asking other processes is dear: `now_and_then` does it 50 times a second at most. Never waits for peers.
     enum class Look : std::uint8_t { now_and_then, now };
-    [[nodiscard]] std::optional<std::string> trouble(Look look = Look::now_and_then) { return find_trouble(look); }
+    [[nodiscard]] std::optional<Trouble> trouble(Look look = Look::now_and_then) { return find_trouble(look); }
+    // For who gives up, before or after abort(): tells the other processes so, and where this one's ranks stand;
+    // returns where theirs do, as far as they say so within `wait_s` seconds. nullopt where there are no others, or
+    // they cannot be asked. Who waits in its own process notices within 20 ms and answers in the same way.
+    [[nodiscard]] virtual std::optional<std::vector<Standing>> last_words(std::span<const Standing> /*mine*/,
+                                                                          double /*wait_s*/) noexcept {
+        return std::nullopt;
+    }
     // Ends every call in flight, on this process's ranks; the transport is of no use afterwards. Never waits for peers.
     virtual void abort() noexcept = 0;
 
 protected:
-    [[nodiscard]] virtual std::optional<std::string> find_trouble(Look look) = 0;
+    [[nodiscard]] virtual std::optional<Trouble> find_trouble(Look look) = 0;
 };
 
 // The processes of a run, as the launcher's environment tells: see processes.hpp.
