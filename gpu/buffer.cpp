@@ -18,9 +18,17 @@ namespace {
                            "free the device, take fewer tokens or more devices"};
 }
 
-}  // namespace
-
-namespace {
+// nullptr where there is no room.
+void* allocated(std::int64_t bytes) {
+    void* raw = nullptr;
+    const cudaError_t code = cudaMalloc(&raw, static_cast<std::size_t>(bytes));
+    if (code == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError();
+        return nullptr;
+    }
+    check(code);
+    return raw;
+}
 
 std::atomic<std::int64_t> in_use{0};
 
@@ -38,18 +46,15 @@ DeviceBytes::DeviceBytes(std::int64_t bytes) : size_{bytes} {
     if (bytes == 0) return;
     int device = 0;
     check(cudaGetDevice(&device));
-    const std::int64_t block = block_bytes(bytes);
+    std::int64_t block = block_bytes(bytes);
     void* raw = take_kept_block(block, device);
+    if (raw == nullptr) raw = allocated(block);
     if (raw == nullptr) {
-        cudaError_t code = cudaMalloc(&raw, static_cast<std::size_t>(block));
-        if (code == cudaErrorMemoryAllocation) {
-            (void)cudaGetLastError();
-            free_kept_blocks();
-            code = cudaMalloc(&raw, static_cast<std::size_t>(block));
-        }
-        if (code == cudaErrorMemoryAllocation) out_of_memory(bytes);
-        check(code);
+        free_kept_blocks();
+        block = bytes;  // without what it is rounded up by
+        raw = allocated(block);
     }
+    if (raw == nullptr) out_of_memory(bytes);
     handle_ = std::unique_ptr<std::byte, DeviceFree>{static_cast<std::byte*>(raw), DeviceFree{bytes, block, device}};
     in_use += bytes;
 }

@@ -1,6 +1,7 @@
 #include "gpu/device_world.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "gpu/dispatch_faults.hpp"
 #include "gpu/kernels/elementwise.cuh"
@@ -16,6 +17,14 @@ void require_one(std::string_view option, std::int64_t degree) {
                       "must be 1: devices do not run this degree; plan takes it"}};
 }
 
+// The router's kernel keeps a token's scores in the registers of one warp.
+void require_few_experts(std::int64_t num_experts) {
+    constexpr std::int64_t kMost = 8192;
+    if (num_experts <= kMost) return;
+    throw InputError{{"config.json", "num_experts", std::to_string(num_experts),
+                      "must be at most " + std::to_string(kMost) + " for devices to route to"}};
+}
+
 // This process's ranks that the plan has.
 std::vector<LocalRank> ranks_of(const Plan& plan, const Session& session) {
     std::vector<LocalRank> ranks;
@@ -25,10 +34,10 @@ std::vector<LocalRank> ranks_of(const Plan& plan, const Session& session) {
     return ranks;
 }
 
-const DispatcherRow& fitting_dispatcher(const std::string& name, std::string_view transport) {
+const DispatcherRow& fitting_dispatcher(const std::string& name, const Transport& transport) {
     const DispatcherRow& row = dispatcher_named(name);
-    if (const char* why = row.why_not(transport)) {
-        throw InputError{{"command line", "--dispatcher", name, why}};
+    if (const auto why = row.why_not(transport)) {
+        throw InputError{{"command line", "--dispatcher", name, *why}};
     }
     return row;
 }
@@ -53,7 +62,7 @@ struct DeviceWorld::Impl {
                 session.transport(),
                 ledger,
                 ranks,
-                fitting_dispatcher(o.dispatcher, session.transport().name()),
+                fitting_dispatcher(o.dispatcher, session.transport()),
                 o.grouped_gemm,
                 o.arithmetic} {
         layer.carries_only = o.carries_only;
@@ -68,7 +77,7 @@ struct DeviceWorld::Impl {
     std::vector<LocalRank> ranks;
     Ledger ledger;
     MoeLayer layer;
-    Staging staging;
+    std::map<int, Staging> staging;  // of each device
     std::int64_t loaded = -1;
     std::int64_t host_waits = 0;
 };
@@ -77,6 +86,7 @@ DeviceWorld::DeviceWorld(const Plan& plan, const Checkpoint& checkpoint, Session
                          const WorldOptions& options) {
     require_one("--cp", plan.dims.cp());
     require_one("--pp", plan.dims.pp());
+    require_few_experts(plan.config.router.num_experts);
     impl_ = std::make_unique<Impl>(plan, checkpoint, session, options);
 }
 DeviceWorld::~DeviceWorld() = default;
@@ -86,8 +96,9 @@ DeviceLoadReport DeviceWorld::load(std::int64_t layer) {
     DeviceLoadReport report;
     for (std::size_t i = 0; i < impl_->ranks.size(); ++i) {
         const DeviceScope scope{impl_->ranks[i].device};
+        Staging& staging = impl_->staging.try_emplace(impl_->ranks[i].device, impl_->options.deadline_s).first->second;
         const DeviceLoadReport one = impl_->layer.work(i).weights.load(
-            impl_->plan, impl_->checkpoint, layer, impl_->ranks[i], impl_->staging, impl_->options.plan_faults);
+            impl_->plan, impl_->checkpoint, layer, impl_->ranks[i], staging, impl_->options.plan_faults);
         report.bytes_planned += one.bytes_planned;
         report.bytes_read += one.bytes_read;
     }

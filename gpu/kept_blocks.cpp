@@ -1,13 +1,16 @@
 #include "gpu/kept_blocks.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include "gpu/buffer.hpp"
+#include "gpu/transport/bounded.hpp"
 
 namespace shardproof::gpu {
 namespace {
@@ -37,6 +40,19 @@ Kept& kept() {
 
 std::int64_t rounded(std::int64_t bytes) {
     return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::max(bytes, kSmallest))));
+}
+
+// A device that a stuck call keeps busy gets fresh memory, for as long as there is some.
+bool idle_soon(int device) {
+    constexpr double kSeconds = 1;
+    auto answer = std::make_shared<std::atomic<cudaError_t>>(cudaErrorNotReady);
+    const bool ended = ends_within(kSeconds, [device, answer] {
+        const cudaError_t chosen = cudaSetDevice(device);
+        *answer = chosen == cudaSuccess ? cudaDeviceSynchronize() : chosen;
+    });
+    if (!ended) return false;
+    check(*answer);
+    return true;
 }
 
 void free_all(std::map<Key, std::vector<void*>>& blocks) noexcept {
@@ -73,7 +89,7 @@ void* take_kept_block(std::int64_t block_bytes, int device) {
     const Key key{device, block_bytes};
     if (blocks.idle[key].empty() && !blocks.freed[key].empty()) {
         // Once for all blocks of this device that were freed since.
-        check(cudaDeviceSynchronize());
+        if (!idle_soon(device)) return nullptr;
         for (auto& [other, list] : blocks.freed) {
             if (other.device != key.device) continue;
             std::vector<void*>& to = blocks.idle[other];

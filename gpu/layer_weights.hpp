@@ -31,7 +31,7 @@ public:
     // Reads the layer's shards; nothing moves between ranks yet.
     DeviceLoadReport load(const Plan& plan, const Checkpoint& checkpoint, std::int64_t layer, const LocalRank& local,
                           Staging& staging, const PlanFaults* faults);
-    // Makes room for the gathered weights of what was loaded.
+    // Makes room for the gathered weights of what was loaded, poisoned.
     void prepare(const Plan& plan, const LocalRank& local, Arithmetic arithmetic);
 
     // The gather of one role, if it moves anything: enqueue it with those of the other local ranks.
@@ -41,6 +41,8 @@ public:
 
     [[nodiscard]] const Weight& of(Role role) const { return entries_.at(role).weight; }
     [[nodiscard]] const DeviceParam& held(Role role) const { return entries_.at(role).held; }
+    // As it will be once it is gathered.
+    [[nodiscard]] const Shape& gathered_shape(Role role) const { return entries_.at(role).plan.shape; }
     [[nodiscard]] std::span<const std::size_t> held_params() const { return held_params_; }
     [[nodiscard]] const DeviceParam* find(std::size_t param_idx) const;
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "gpu/groups.hpp"
+#include "gpu/kernels/grouped_gemm.hpp"
 #include "gpu/kernels/matrix.hpp"
 #include "gpu/layer_weights.hpp"
 #include "gpu/moe_layer.hpp"
@@ -64,6 +65,15 @@ RowCounts count_rows(const Plan& plan, std::int64_t layer, Rank rank, std::span<
     return rows;
 }
 
+// What the greediest grouped GEMM asks for beside its operands, on the rank's device.
+std::int64_t gemm_workspace_bytes(const Plan& plan, const LocalRank& local) {
+    const DeviceScope scope{local.device};
+    std::int64_t most = 0;
+    for (const GroupedGemmRow& row : grouped_gemms())
+        most = std::max(most, row.workspace_bytes(plan.config.router.num_experts / plan.dims.ep() + 1, 2));
+    return most;
+}
+
 }  // namespace
 
 std::int64_t layer_bytes(const Plan& plan, std::int64_t layer, Rank rank, std::span<const std::int64_t> rows_of_rank,
@@ -92,7 +102,7 @@ void require_device_memory(const Plan& plan, const Session& session, std::span<c
             if (plan.config.is_moe(layer))
                 most = std::max(most, layer_bytes(plan, layer, local.rank, rows_of_rank, arithmetic));
         }
-        needed[local.device] += most;
+        needed[local.device] += most + gemm_workspace_bytes(plan, local);
     }
     for (const auto& [device, bytes] : needed) {
         const std::int64_t free = bytes_free_on(device);

@@ -13,7 +13,6 @@
 namespace shardproof::gpu {
 
 void MoeLayer::gather_weights() {
-    for (RankWork& work : work_) work.weights.prepare(plan_, work.local, arithmetic_);
     for (const Role role : kMoeRoles) {
         std::vector<DeviceCall> calls;
         for (RankWork& work : work_) {
@@ -126,8 +125,6 @@ void MoeLayer::run_experts() {
         const DeviceScope scope{work.local.device};
         const GroupedGemmRow& row =
             grouped_gemm_named(grouped_gemm_name_, arithmetic_, x.cols, out, work.compute_capability);
-        work.gemm_workspace.reserve(
-            std::max<std::int64_t>(row.workspace_bytes(experts, static_cast<int>(products.size())), 16));
         row.run({.x = x, .num_experts = experts, .out = out, .begin = parts_[i].expert_begin, .products = products},
                 work.gemm_workspace.data(), work.local.stream);
     };

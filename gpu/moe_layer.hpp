@@ -64,9 +64,10 @@ public:
     [[nodiscard]] std::span<const RankDispatch> parts() const { return parts_; }
     [[nodiscard]] const ExpertMap& experts() const { return experts_; }  // of the layer prepared last
 
-    // Makes room for these rows, poisoned. rows_of_rank: rows of `hidden` of every rank of the world.
+    // Makes room for these rows and for the weights that were loaded, poisoned. rows_of_rank: rows of `hidden` of every
+    // rank of the world. Throws InputError for a grouped GEMM that cannot multiply these weights.
     void prepare(std::int64_t layer, std::span<const std::int64_t> rows_of_rank);
-    // Gathers the weights of the layer that was loaded. Part of a layer where FSDP is.
+    // Gathers the weights, after prepare(). Part of a layer where FSDP is.
     void gather_weights();
     // From `hidden`, already on the device, to `output`.
     void run();
@@ -80,6 +81,7 @@ public:
     const PlanFaults* faults = nullptr;  // outlives it
 
 private:
+    void prepare_gemms(RankWork& work) const;
     void prepare_rows(RankWork& work, RankDispatch& part, std::span<const std::int64_t> rows_of_rank);
     void norm(RankWork& work) const;
     void route();

@@ -64,6 +64,8 @@ void MoeLayer::prepare(std::int64_t layer, std::span<const std::int64_t> rows_of
     }
     for (std::size_t i = 0; i < work_.size(); ++i) {
         const DeviceScope scope{work_[i].local.device};
+        work_[i].weights.prepare(plan_, work_[i].local, arithmetic_);
+        prepare_gemms(work_[i]);
         prepare_rows(work_[i], parts_[i], rows_of_rank);
         parts_[i].local_idx = i;
     }
@@ -78,6 +80,19 @@ void MoeLayer::prepare(std::int64_t layer, std::span<const std::int64_t> rows_of
             bytes->poison(work.local.stream);
         }
     }
+}
+
+void MoeLayer::prepare_gemms(RankWork& work) const {
+    const Shape& w1 = work.weights.gathered_shape(Role::expert_w1);
+    const Shape& w2 = work.weights.gathered_shape(Role::expert_w2);
+    // Rows that are only carried meet no product.
+    if (carries_only) return;
+    const GroupedGemmRow& first =
+        grouped_gemm_named(grouped_gemm_name_, arithmetic_, w1[2], w1[1], work.compute_capability);
+    const GroupedGemmRow& second =
+        grouped_gemm_named(grouped_gemm_name_, arithmetic_, w2[2], w2[1], work.compute_capability);
+    work.gemm_workspace.reserve(
+        std::max({first.workspace_bytes(w1[0], 2), second.workspace_bytes(w2[0], 1), std::int64_t{16}}));
 }
 
 void MoeLayer::prepare_rows(RankWork& work, RankDispatch& part, std::span<const std::int64_t> rows_of_rank) {

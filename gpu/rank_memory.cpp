@@ -1,8 +1,11 @@
 #include "gpu/rank_memory.hpp"
 
-#include <cstring>
-#include <thread>
+#include <fmt/format.h>
 
+#include <cstring>
+
+#include "gpu/ledger.hpp"
+#include "gpu/patience.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
@@ -10,7 +13,15 @@ namespace shardproof::gpu {
 std::span<std::byte> Staging::next(std::int64_t bytes) {
     turn_ = 1 - turn_;
     Half& half = halves_[turn_];
-    while (half.busy && !half.copied.reached()) std::this_thread::yield();
+    const auto deadline = moment_in(deadline_s_);
+    Patience patience;
+    while (half.busy && !half.copied.reached()) {
+        if (!patience.pause() || std::chrono::steady_clock::now() < deadline) continue;
+        throw StallError{{.kind = DeviceStall::Kind::deadline,
+                          .waits = {},
+                          .message = fmt::format("deadline of {:g} s passed: a copy of weights to a device is not done",
+                                                 deadline_s_)}};
+    }
     half.busy = false;
     half.bytes.reserve(bytes);
     return half.bytes.bytes().first(static_cast<std::size_t>(bytes));

@@ -17,13 +17,17 @@ struct DeviceParam {
     DeviceBytes bytes;  // checkpoint dtype, storage order
 };
 
-// Two page-locked buffers in turn: the host fills one while the device copies the other.
+// Two page-locked buffers in turn: the host fills one while the device copies the other. For the device that was
+// current when it was made.
 class Staging {
 public:
-    [[nodiscard]] std::span<std::byte> next(std::int64_t bytes);  // waits until that buffer's last copy is done
+    explicit Staging(double deadline_s = 60) : deadline_s_{deadline_s} {}
+    // Waits until that buffer's last copy is done. Throws StallError when it is not by the deadline.
+    [[nodiscard]] std::span<std::byte> next(std::int64_t bytes);
     void used(StreamView stream);  // its copy was enqueued there
 
 private:
+    double deadline_s_;
     struct Half {
         PinnedBytes bytes;
         Event copied;

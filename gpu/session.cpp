@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gpu/buffer.hpp"
+#include "gpu/check.hpp"
 #include "gpu/transport/store.hpp"
 #include "oracle/model/error.hpp"
 
@@ -17,20 +18,31 @@ struct Session::Impl {
     std::vector<Stream> streams;
     std::vector<LocalRank> ranks;
     std::unique_ptr<Transport> transport;
+    std::string why_not_nccl;
 };
 
 namespace {
 
-// One process runs all ranks, dealt in order over the devices; or each process its own, on the device of its place on
-// the node.
-void add_ranks(Session::Impl& impl, const SessionOptions& options, const Processes& processes) {
-    const auto num_devices = static_cast<std::int64_t>(impl.machine.devices.size());
+// A layout that does not go with the launcher is bad input, whatever the machine has.
+void require_processes_for(std::int64_t world, const Processes& processes) {
+    if (processes.world == 1 || world == processes.world) return;
+    throw InputError{{"command line", "layout", std::to_string(world),
+                      "must have as many ranks as processes were launched (" + std::to_string(processes.world) +
+                          " by " + processes.launcher + ")"}};
+}
+
+// One process runs all ranks, dealt in order over `num_devices` devices; or each process its own, on the device of its
+// place on the node.
+void add_ranks(Session::Impl& impl, std::int64_t world, std::int64_t num_devices) {
+    const Processes& processes = impl.processes;
     const bool all_here = processes.world == 1;
     const std::int64_t first = all_here ? 0 : processes.rank;
-    const std::int64_t last = all_here ? options.world : processes.rank + 1;
+    const std::int64_t last = all_here ? world : processes.rank + 1;
+    impl.ranks.clear();
+    impl.streams.clear();
     for (std::int64_t r = first; r < last; ++r) {
         const std::int64_t device =
-            all_here ? r * std::min(num_devices, options.world) / options.world : processes.local_rank % num_devices;
+            all_here ? r * std::min(num_devices, world) / world : processes.local_rank % num_devices;
         const int ordinal = impl.machine.devices[static_cast<std::size_t>(device)].ordinal;
         const DeviceScope scope{ordinal};
         impl.streams.emplace_back();
@@ -38,17 +50,28 @@ void add_ranks(Session::Impl& impl, const SessionOptions& options, const Process
     }
 }
 
-std::unique_ptr<Transport> make_transport(const SessionOptions& options, const TransportOptions& wanted) {
-    if (options.transport != "auto") return transport_named(options.transport).make(wanted);
-    const bool all_here = static_cast<std::int64_t>(wanted.local_ranks.size()) == wanted.world;
-    if (wanted.world == 1) return transport_named("loopback").make(wanted);
+void make_transport(Session::Impl& impl, const SessionOptions& options) {
+    const auto make = [&](std::string_view name, std::int64_t num_devices) {
+        add_ranks(impl, options.world, num_devices);
+        impl.transport = transport_named(name).make({.local_ranks = impl.ranks,
+                                                     .world = options.world,
+                                                     .deadline_s = options.deadline_s,
+                                                     .store = impl.store.get()});
+    };
+    const auto all_devices = static_cast<std::int64_t>(impl.machine.devices.size());
+    const bool all_here = impl.processes.world == 1;
+    // Device copies are between ranks of one device.
+    if (options.transport == "loopback") return make("loopback", all_here ? 1 : all_devices);
+    if (options.transport != "auto") return make(options.transport, all_devices);
+    if (options.world == 1) return make("loopback", 1);
     try {
-        return transport_named("nccl").make(wanted);
-    } catch (const EnvironmentError&) {
-        const bool one_device = std::ranges::all_of(
-            wanted.local_ranks, [&](const LocalRank& r) { return r.device == wanted.local_ranks.front().device; });
-        if (!all_here || !one_device) throw;
-        return transport_named("loopback").make(wanted);
+        make("nccl", all_devices);
+    } catch (const CudaError&) {
+        throw;  // the devices are at fault, not NCCL
+    } catch (const EnvironmentError& error) {
+        if (!all_here) throw;
+        impl.why_not_nccl = error.what();
+        make("loopback", 1);
     }
 }
 
@@ -56,21 +79,11 @@ std::unique_ptr<Transport> make_transport(const SessionOptions& options, const T
 
 Session::Session(const SessionOptions& options, const Processes& processes) : impl_{std::make_unique<Impl>()} {
     impl_->processes = processes;
+    require_processes_for(options.world, processes);
     impl_->machine = find_machine();
     require_device(impl_->machine);
-    if (processes.world > 1) {
-        if (options.world != processes.world) {
-            throw InputError{{"command line", "layout", std::to_string(options.world),
-                              "must have as many ranks as processes were launched (" + std::to_string(processes.world) +
-                                  " by " + processes.launcher + ")"}};
-        }
-        impl_->store = std::make_unique<Store>(processes, options.deadline_s);
-    }
-    add_ranks(*impl_, options, processes);
-    impl_->transport = make_transport(options, {.local_ranks = impl_->ranks,
-                                                .world = options.world,
-                                                .deadline_s = options.deadline_s,
-                                                .store = impl_->store.get()});
+    if (processes.world > 1) impl_->store = std::make_unique<Store>(processes, options.deadline_s);
+    make_transport(*impl_, options);
 }
 Session::~Session() = default;
 
@@ -78,10 +91,12 @@ Transport& Session::transport() { return *impl_->transport; }
 const Machine& Session::machine() const { return impl_->machine; }
 std::span<const LocalRank> Session::local_ranks() const { return impl_->ranks; }
 const Processes& Session::processes() const { return impl_->processes; }
+std::string_view Session::why_not_nccl() const { return impl_->why_not_nccl; }
 Store* Session::store() { return impl_->store.get(); }
 std::string Session::describe() const {
     const DeviceInfo& first = impl_->machine.devices.front();
-    return first.name + ", " + impl_->transport->describe();
+    const std::string text = first.name + ", " + impl_->transport->describe();
+    return impl_->why_not_nccl.empty() ? text : text + " (not NCCL: " + impl_->why_not_nccl + ")";
 }
 
 }  // namespace shardproof::gpu

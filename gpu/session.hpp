@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "gpu/machine.hpp"
 #include "gpu/transport/processes.hpp"
@@ -19,15 +20,18 @@ struct SessionOptions {
 
 class Session {
 public:
-    // Throws EnvironmentError: no GPU, NCCL missing or too old for several ranks on one GPU.
+    // Throws InputError: not as many ranks as processes were launched. Throws EnvironmentError: no GPU, NCCL missing or
+    // too old for several ranks on one GPU.
     Session(const SessionOptions& options, const Processes& processes);
     ~Session();
     [[nodiscard]] Transport& transport();
     [[nodiscard]] const Machine& machine() const;
     [[nodiscard]] std::span<const LocalRank> local_ranks() const;  // of options.world ranks
-    [[nodiscard]] Store* store();                                  // nullptr where one process runs all ranks
+    [[nodiscard]] Store* store();  // nullptr where one process runs all ranks
     [[nodiscard]] const Processes& processes() const;
     [[nodiscard]] std::string describe() const;
+    // Where "auto" took loopback although there are several ranks: what NCCL lacks. Else empty.
+    [[nodiscard]] std::string_view why_not_nccl() const;
 
     struct Impl;
 

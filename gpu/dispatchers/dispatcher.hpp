@@ -2,7 +2,9 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -52,8 +54,8 @@ struct DispatcherRow {
     std::string_view name;  // "send-receive", "windows"
     std::string_view says;
     int host_waits = 0;     // times a layer that the host waits for the device: 0 or 1
-    // nullptr where it can run over this transport, else why not.
-    const char* (*why_not)(std::string_view transport);
+    // nullopt where it can run over this transport, with the libraries and the build at hand; else why not.
+    std::optional<std::string> (*why_not)(const Transport& transport);
     std::unique_ptr<Dispatcher> (*make)(Transport& transport, Ledger& ledger, std::span<const LocalRank> ranks);
 };
 [[nodiscard]] std::span<const DispatcherRow> dispatchers();

@@ -36,6 +36,13 @@ public:
 
 private:
     void prepare_one(RankDispatch& part, Room& room);
+    // An all-to-all of one rank; counts are in elements, one a peer.
+    [[nodiscard]] DeviceCall call_of(const RankDispatch& part, DType dtype, std::string_view what, const void* send,
+                                     void* receive) const;
+    [[nodiscard]] std::vector<std::int64_t> elements(std::vector<std::int64_t> rows) const {
+        for (std::int64_t& count : rows) count *= shape_.hidden;
+        return rows;
+    }
     void exchange_counts(std::span<RankDispatch> parts);
     void exchange_rows(std::span<RankDispatch> parts);
     [[nodiscard]] const LocalRank& local(const RankDispatch& part) const { return ranks_[part.local_idx]; }
@@ -99,21 +106,28 @@ void SendReceive::prepare_one(RankDispatch& part, Room& room) {
     part.expert_begin = room.expert_begin.data();
 }
 
+DeviceCall SendReceive::call_of(const RankDispatch& part, DType dtype, std::string_view what, const void* send,
+                                void* receive) const {
+    DeviceCall call;
+    call.kind = CollectiveKind::all_to_all;
+    call.group = part.group;
+    call.rank = local(part).rank;
+    call.dtype = dtype;
+    call.send = send;
+    call.receive = receive;
+    call.what = what;
+    return call;
+}
+
 void SendReceive::exchange_counts(std::span<RankDispatch> parts) {
     std::vector<DeviceCall> calls;
     for (const RankDispatch& part : parts) {
         if (part.group->size() == 1) continue;
         Room& room = rooms_[part.local_idx];
-        DeviceCall& call = calls.emplace_back();
-        call.kind = CollectiveKind::all_to_all;
-        call.group = part.group;
-        call.rank = local(part).rank;
-        call.dtype = DType::I32;
-        call.send = part.rows_at;
-        call.receive = room.arriving.data();
+        DeviceCall& call =
+            calls.emplace_back(call_of(part, DType::I32, "rows of each expert", part.rows_at, room.arriving.data()));
         call.counts = room.held;
         call.receive_counts.assign(part.group->size(), room.held[static_cast<std::size_t>(room.me)]);
-        call.what = "rows of each expert";
     }
     if (calls.empty()) return;
     ledger_.enqueue(std::move(calls));
@@ -150,24 +164,13 @@ void SendReceive::exchange_counts(std::span<RankDispatch> parts) {
 }
 
 void SendReceive::exchange_rows(std::span<RankDispatch> parts) {
-    const auto elements = [&](std::vector<std::int64_t> counts) {
-        for (std::int64_t& count : counts) count *= shape_.hidden;
-        return counts;
-    };
     std::vector<DeviceCall> calls;
     for (const RankDispatch& part : parts) {
         if (part.group->size() == 1) continue;
         const Room& room = rooms_[part.local_idx];
-        DeviceCall& call = calls.emplace_back();
-        call.kind = CollectiveKind::all_to_all;
-        call.group = part.group;
-        call.rank = local(part).rank;
-        call.dtype = travels_as();
-        call.send = part.send.data;
-        call.receive = room.raw.data();
+        DeviceCall& call = calls.emplace_back(call_of(part, travels_as(), "dispatch", part.send.data, room.raw.data()));
         call.counts = elements(room.rows_to);
         call.receive_counts = elements(room.rows_from);
-        call.what = "dispatch";
     }
     if (!calls.empty()) ledger_.enqueue(std::move(calls));
 }
@@ -195,10 +198,6 @@ void SendReceive::dispatch(std::span<RankDispatch> parts) {
 }
 
 void SendReceive::combine(std::span<RankDispatch> parts) {
-    const auto elements = [&](std::vector<std::int64_t> counts) {
-        for (std::int64_t& count : counts) count *= shape_.hidden;
-        return counts;
-    };
     std::vector<DeviceCall> calls;
     for (RankDispatch& part : parts) {
         if (part.group->size() == 1) {
@@ -210,16 +209,10 @@ void SendReceive::combine(std::span<RankDispatch> parts) {
         const std::int64_t locals = room.held[static_cast<std::size_t>(room.me)];
         scatter_rows(part.worked, room.arrival_row.data(), room.expert_begin.data() + locals,
                      rows(room.raw, room.capacity), local(part).stream);
-        DeviceCall& call = calls.emplace_back();
-        call.kind = CollectiveKind::all_to_all;
-        call.group = part.group;
-        call.rank = local(part).rank;
-        call.dtype = travels_as();
-        call.send = room.raw.data();
-        call.receive = room.returned.data();
+        DeviceCall& call =
+            calls.emplace_back(call_of(part, travels_as(), "combine", room.raw.data(), room.returned.data()));
         call.counts = elements(room.rows_from);
         call.receive_counts = elements(room.rows_to);
-        call.what = "combine";
     }
     if (!calls.empty()) ledger_.enqueue(std::move(calls));
 }

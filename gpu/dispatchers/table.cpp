@@ -13,12 +13,12 @@ constexpr std::array kRows{
     DispatcherRow{.name = "send-receive",
                   .says = "counts, then rows, by send and receive; the host waits once a layer for the counts",
                   .host_waits = 1,
-                  .why_not = [](std::string_view) -> const char* { return nullptr; },
+                  .why_not = [](const Transport&) -> std::optional<std::string> { return std::nullopt; },
                   .make = make_send_receive},
     DispatcherRow{.name = "windows",
                   .says = "rows stored straight into the peers' memory; the host never waits inside a layer",
                   .host_waits = 0,
-                  .why_not = windows_why_not,
+                  .why_not = why_no_windows,
                   .make = make_windows_dispatcher},
 };
 

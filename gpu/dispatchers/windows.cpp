@@ -1,5 +1,7 @@
 #include "gpu/dispatchers/windows.hpp"
 
+#include "gpu/transport/nccl.hpp"
+
 #ifdef SHARDPROOF_HAS_NCCL_DEVICE
 #include <algorithm>
 #include <map>
@@ -8,13 +10,23 @@
 #include "gpu/dispatchers/windows_api.hpp"
 #include "gpu/dispatchers/windows_group.hpp"
 #include "gpu/dispatchers/windows_watch.hpp"
-#include "gpu/transport/nccl.hpp"
 #endif
 
 namespace shardproof::gpu {
 
-const char* windows_why_not(std::string_view transport) {
-    return transport == "nccl" ? nullptr : "it stores through NCCL's windows, which only the transport nccl has";
+std::optional<std::string> windows_why_not(std::string_view transport, int nccl_version) {
+    if (transport != "nccl") return "it stores through NCCL's windows, which only the transport nccl has";
+    if (!windows_were_built()) return "this build had no headers of NCCL 2.32.3";
+    // Kernels read structs that the library fills, and these differ from version to version.
+    if (nccl_version != kNcclDeviceApiVersion)
+        return "NCCL " + nccl_version_text(nccl_version) +
+               " was found, the kernels are compiled for the device structs of 2.32.3";
+    return std::nullopt;
+}
+
+std::optional<std::string> why_no_windows(const Transport& transport) {
+    const auto* nccl = dynamic_cast<const NcclTransport*>(&transport);
+    return windows_why_not(transport.name(), nccl == nullptr ? 0 : nccl->library().version());
 }
 
 #ifndef SHARDPROOF_HAS_NCCL_DEVICE
@@ -74,8 +86,8 @@ public:
           watch_{std::make_shared<WindowsWatch>(ranks, ledger.deadline_s())},
           rooms_(ranks.size()) {
         // The ledger may outlive this dispatcher.
-        ledger.watch({.trouble = [watch = watch_] { return watch->trouble(); },
-                      .stop = [watch = watch_] { watch->stop_for_abort(); }});
+        ledger.watch(
+            {.trouble = [watch = watch_] { return watch->trouble(); }, .stop = [watch = watch_] { watch->stop(); }});
     }
     void prepare(std::span<RankDispatch> parts, const DispatchShape& shape) override;
     void dispatch(std::span<RankDispatch> parts) override;
@@ -250,13 +262,10 @@ std::unique_ptr<Dispatcher> make_windows_dispatcher(Transport& transport, Ledger
     auto* nccl = dynamic_cast<NcclTransport*>(&transport);
     if (nccl == nullptr) {
         throw InputError{{"command line", "--dispatcher", "windows",
-                          std::string{"does not go with this transport: "} + windows_why_not(transport.name())}};
+                          "does not go with this transport: " + why_no_windows(transport).value_or("")}};
     }
-    if (nccl->library().version() != kNcclDeviceApiVersion) {
-        // Kernels read structs that the library fills, and these differ from version to version.
-        throw EnvironmentError{"dispatcher windows: NCCL " + nccl->library().version_text() + " was found in " +
-                                   nccl->library().file() +
-                                   ", the kernels are compiled for the device structs of 2.32.3",
+    if (const auto why = why_no_windows(transport)) {
+        throw EnvironmentError{"dispatcher windows: " + *why + " (" + nccl->library().file() + ")",
                                "use the library of nvidia-nccl-cu13 2.32.3, or --dispatcher send-receive"};
     }
     return std::make_unique<Windows>(*nccl, ledger, ranks);

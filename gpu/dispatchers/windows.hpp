@@ -19,8 +19,10 @@ public:
     virtual void stop() noexcept = 0;
 };
 
-// nullptr where windows can be had over this transport, else why not.
-[[nodiscard]] const char* windows_why_not(std::string_view transport);
+// nullopt where windows can be had over this transport, else why not: only NCCL's has them, in a build with the headers
+// of the device API, with the library of the same version (nccl_version: 23203 for 2.32.3).
+[[nodiscard]] std::optional<std::string> windows_why_not(std::string_view transport, int nccl_version);
+[[nodiscard]] std::optional<std::string> why_no_windows(const Transport& transport);
 // Whether this build had the headers of the device API.
 [[nodiscard]] bool windows_were_built();
 

@@ -98,9 +98,17 @@ TEST(WindowBlocks, RefusesSixteenRanksOnOneGpu) {
                 ThrowsMessage<EnvironmentError>(HasSubstr("16 ranks on one GPU")));
 }
 
-TEST(Windows, GoWithNcclOnly) {
-    EXPECT_EQ(windows_why_not("nccl"), nullptr);
-    EXPECT_THAT(windows_why_not("loopback"), HasSubstr("only the transport nccl"));
+TEST(Windows, GoWithTheNcclOfTheirHeadersOnly) {
+    EXPECT_THAT(windows_why_not("loopback", 0).value_or(""), HasSubstr("only the transport nccl"));
+    if (!windows_were_built()) {
+        EXPECT_THAT(windows_why_not("nccl", 23203).value_or(""), HasSubstr("no headers of NCCL 2.32.3"));
+        return;
+    }
+    EXPECT_EQ(windows_why_not("nccl", 23203), std::nullopt);
+    for (const int version : {23004, 23107, 23204})
+        EXPECT_THAT(windows_why_not("nccl", version).value_or(""),
+                    HasSubstr("was found, the kernels are compiled for"));
+    EXPECT_THAT(windows_why_not("nccl", 23107).value_or(""), HasSubstr("NCCL 2.31.7"));
 }
 
 }  // namespace
