@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "oracle/model/error.hpp"
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, 2> kRules{"titan-train", "titan-infer"};
 constexpr std::int64_t kWorldMax = 16;
+constexpr std::int64_t kHiddenMax = 24;
 
 class Dice {
 public:
@@ -29,6 +31,8 @@ public:
 private:
     sim::Prng& prng_;
 };
+
+std::int64_t up_to_multiple(std::int64_t value, std::int64_t of) { return (value + of - 1) / of * of; }
 
 struct Weighted {
     std::int64_t value;
@@ -97,9 +101,15 @@ CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
     m.experts = draw_experts(dice, layout.ep);
     m.top_k = dice.percent(8) ? m.experts : dice.range(1, std::min<std::int64_t>(m.experts, 3));
     const std::int64_t parts = parts_of_dim1(layout, m.experts);
-    m.hidden =
-        parts == 1 ? dice.range(8, 24) : parts * dice.range((7 + parts) / parts, std::max<std::int64_t>(24 / parts, 1));
+    m.hidden = parts == 1 ? dice.range(8, kHiddenMax)
+                          : parts * dice.range((7 + parts) / parts, std::max<std::int64_t>(kHiddenMax / parts, 1));
     m.moe_hidden = parts == 1 ? dice.range(1, 12) : parts * (layout.ep > 1 ? 1 : layout.tp) * dice.range(1, 2);
+    // As kernels want it that take 16 bytes at a time.
+    const std::int64_t aligned = std::lcm(8, parts);
+    if (aligned <= kHiddenMax && dice.percent(25)) {
+        m.hidden = aligned * dice.range(1, kHiddenMax / aligned);
+        m.moe_hidden = up_to_multiple(m.moe_hidden, 8 * parts * (layout.ep > 1 ? 1 : layout.tp));
+    }
     m.dense_hidden = dice.range(1, 16);
     m.vocab = dice.range(5, 40);
     constexpr std::array<Weighted, 3> layers{{{1, 80}, {2, 16}, {3, 4}}};
