@@ -23,3 +23,4 @@ get_target_property(eigen Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
 shardproof_script_test(new_attention_is_refused ${checks}/new_attention.sh ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}
   ${eigen})
 shardproof_script_test(records ${checks}/records_test.sh ${PROJECT_SOURCE_DIR})
+shardproof_script_test(records.are_written_whole ${PROJECT_SOURCE_DIR}/reports/records/record_test.sh)
