@@ -1,13 +1,18 @@
 #include "props/device_check.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "gpu/device_world.hpp"
 #include "gpu/memory_needed.hpp"
+#include "gpu/transport/nccl_library.hpp"
 #include "oracle/model/error.hpp"
-#include "oracle/transformer.hpp"
 #include "props/device_exchange.hpp"
 #include "props/device_faults.hpp"
+#include "props/device_judge.hpp"
 #include "sim/forward.hpp"
 #include "sim/prng.hpp"
 
@@ -16,76 +21,6 @@ namespace {
 
 using gpu::DeviceWorld;
 using gpu::MoeRank;
-
-Mismatch failed(std::string layer, Rank rank, std::vector<std::int64_t> coordinate, double got, double want,
-                std::string why) {
-    return {.layer = std::move(layer),
-            .rank = rank,
-            .coordinate = std::move(coordinate),
-            .got = got,
-            .want = want,
-            .bound = 0,
-            .why = std::move(why)};
-}
-
-// Where the device's numbers first differ from the pure function's.
-template <class Device, class Pure>
-std::optional<Mismatch> first_difference(const std::string& layer, Rank rank, const Device& got, const Pure& want,
-                                         const std::string& what) {
-    if (got.size() != want.size()) {
-        return failed(layer, rank, {}, static_cast<double>(got.size()), static_cast<double>(want.size()),
-                      "dispatch plan: number of " + what + " differs");
-    }
-    for (std::size_t i = 0; i < got.size(); ++i) {
-        if (got[i] == want[i]) continue;
-        return failed(layer, rank, {static_cast<std::int64_t>(i)}, static_cast<double>(got[i]),
-                      static_cast<double>(want[i]), "dispatch plan: " + what + " differs");
-    }
-    return std::nullopt;
-}
-
-std::optional<Mismatch> judge_dispatch(const std::string& layer, const MoeRank& rank, const ExpertMap& experts,
-                                       std::int64_t top_k) {
-    const DispatchPlan want = plan_dispatch(experts, rank.dispatched_ids, top_k);
-    const DispatchPlan& got = rank.dispatch;
-    if (auto bad = first_difference(layer, rank.rank, got.rows_to_peer, want.rows_to_peer, "rows to a peer"))
-        return bad;
-    if (auto bad = first_difference(layer, rank.rank, got.rows_to_expert, want.rows_to_expert, "rows to an expert"))
-        return bad;
-    if (auto bad = first_difference(layer, rank.rank, got.slot_token, want.slot_token, "a slot's token")) return bad;
-    if (auto bad = first_difference(layer, rank.rank, got.slot_choice, want.slot_choice, "a slot's choice")) return bad;
-    return first_difference(layer, rank.rank, got.slot_of, want.slot_of, "a choice's slot");
-}
-
-// Rows that arrived for each of a rank's experts, against what its group sent.
-std::optional<Mismatch> judge_arrival(const std::string& layer, const MoeRank& rank, std::span<const MoeRank> all,
-                                      const ExpertMap& experts, const Plan& plan) {
-    const std::vector<Rank> group =
-        plan.dims.ep() == 1 ? std::vector<Rank>{rank.rank} : plan.meshes.sparse.group(rank.rank, Axis::ep);
-    std::size_t me = 0;
-    while (group[me] != rank.rank) ++me;
-    std::vector<std::int64_t> begin{0};
-    for (const ExpertId expert : experts.held[me]) {
-        std::int64_t rows = begin.back();
-        for (const Rank member : group) rows += all[member.idx()].dispatch.rows_to_expert[expert.idx()];
-        begin.push_back(rows);
-    }
-    return first_difference(layer, rank.rank, rank.expert_begin, begin, "first row of an expert");
-}
-
-// What this process's ranks loaded, parameter by parameter.
-std::optional<Mismatch> judge_load_of(const Model& model, const Plan& judged, DeviceWorld& world, const Plan& plan,
-                                      std::span<const MoeRank> mine) {
-    for (const std::size_t p : world.held_params()) {
-        const Tensor whole = oracle::whole_parameter(model.config, model.checkpoint, plan.params[p].parameter.name);
-        for (const MoeRank& rank : mine) {
-            const std::vector<std::byte> held = world.held(rank.rank, p);
-            const Shape shape = local_shape(shard_of(plan, p, rank.rank));
-            if (auto mismatch = judge_load(judged, p, rank.rank, whole, held, shape)) return mismatch;
-        }
-    }
-    return std::nullopt;
-}
 
 // This process's ranks, with the rows that the virtual ranks recorded.
 std::vector<MoeRank> inputs_of(const StageRecord& stage, const gpu::Session& session) {
@@ -105,14 +40,32 @@ std::vector<std::int64_t> rows_of(const StageRecord& stage) {
     return rows;
 }
 
-// The same before anything ran.
+// Of a rank's tokens those whose rows it has: all, or its slice.
+Run rows_held(const Plan& plan, const sim::RankState& state) {
+    const bool slice = plan.dims.sequence_parallel() && plan.dims.tp() > 1;
+    return slice ? state.slice : Run{0, static_cast<std::int64_t>(state.tokens.size())};
+}
+
+// The same as rows_of, before anything ran.
 std::vector<std::int64_t> rows_of_ranks(const Plan& plan, const Batch& batch) {
     std::vector<std::int64_t> rows;
-    for (std::int64_t r = 0; r < plan.world(); ++r) {
-        const sim::RankState state = sim::make_rank_state(plan, batch, Rank{r});
-        const bool slice = plan.dims.sequence_parallel() && plan.dims.tp() > 1;
-        rows.push_back(slice ? state.slice.size() : static_cast<std::int64_t>(state.tokens.size()));
+    for (std::int64_t r = 0; r < plan.world(); ++r)
+        rows.push_back(rows_held(plan, sim::make_rank_state(plan, batch, Rank{r})).size());
+    return rows;
+}
+
+// Small integers, the same on all ranks of a data-parallel share; those rows of them that `rank` has.
+Rows payload_of(const Plan& plan, const Batch& batch, Rank rank, std::uint64_t seed, std::int64_t largest) {
+    const sim::RankState state = sim::make_rank_state(plan, batch, rank);
+    const std::int64_t dp_idx = plan.meshes.data.coordinate(rank, Axis::batch);
+    sim::Prng prng{seed * 1000003 + static_cast<std::uint64_t>(dp_idx)};
+    Rows rows{.cols = plan.config.hidden_size, .values = {}};
+    for (std::size_t i = 0; i < state.tokens.size() * static_cast<std::size_t>(rows.cols); ++i) {
+        const auto drawn = static_cast<std::int64_t>(prng.below(static_cast<std::uint64_t>(2 * largest + 1)));
+        rows.values.push_back(static_cast<float>(drawn - largest));
     }
+    const Run held = rows_held(plan, state);
+    rows.values = {rows.values.begin() + held.begin * rows.cols, rows.values.begin() + held.end * rows.cols};
     return rows;
 }
 
@@ -124,66 +77,184 @@ void substitute(StageRecord& stage, const std::vector<MoeRank>& ranks) {
     }
 }
 
-}  // namespace
-
-struct Devices::Impl {
-    gpu::Session session;
-    std::int64_t step = 0;  // counts what processes told each other
-
-    // One layer of this process's ranks; all ranks' outcome.
-    props::LayerShare run_layer(DeviceWorld& world, const Model& model, const Plan& judged, const Plan& plan,
-                                const StageRecord& stage, double deadline_s) {
-        props::LayerShare share{.ranks = inputs_of(stage, session), .load_failure = {}};
-        const gpu::DeviceLoadReport loaded = world.load(stage.layer);
-        share.bytes_planned = loaded.bytes_planned;
-        share.bytes_read = loaded.bytes_read;
-        share.load_failure = judge_load_of(model, judged, world, plan, share.ranks);
-        world.moe_layer(share.ranks, rows_of(stage));
-        return props::exchange(std::move(share), session.store(), session.processes(), step++, deadline_s);
+std::optional<std::int64_t> first_moe_layer(const ModelConfig& config) {
+    for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
+        if (config.is_moe(layer)) return layer;
     }
-    [[nodiscard]] static gpu::WorldOptions world_options(const DeviceCheckOptions& options,
-                                                         const props::DeviceFaultSet& faults) {
-        return {.arithmetic = options.arithmetic,
-                .dispatcher = options.dispatcher,
-                .grouped_gemm = options.grouped_gemm,
-                .deadline_s = options.deadline_s,
-                .faults = faults.calls ? &*faults.calls : nullptr,
-                .plan_faults = faults.plans ? &*faults.plans : nullptr};
+    return std::nullopt;
+}
+
+std::string layer_name(std::int64_t layer) { return name_of(StageKind::layer, layer); }
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+// What ended a run early.
+struct Ended {
+    std::optional<gpu::DeviceStall> stall;
+    std::string why;
+
+    void put_into(CheckReport& report, const std::string& layer) const {
+        if (stall) return props::report_stall(*stall, layer, report);
+        report.failure = as_mismatch(layer);
+    }
+    [[nodiscard]] Mismatch as_mismatch(const std::string& layer) const {
+        const Rank rank = stall && !stall->waits.empty() ? stall->waits.front().rank : Rank{0};
+        return props::exact_mismatch(layer, rank, {}, 0, 0, why);
     }
 };
 
-Devices::Devices(const DevicesOptions& options)
-    : impl_{new Impl{
-          gpu::Session{{.transport = options.transport, .world = options.world, .deadline_s = options.deadline_s},
-                       gpu::find_processes()}}} {}
-Devices::~Devices() = default;
-std::string Devices::describe() const { return impl_->session.describe(); }
-bool Devices::is_first_process() const { return impl_->session.processes().rank == 0; }
+class RealDevices final : public Devices {
+public:
+    explicit RealDevices(const DevicesOptions& options)
+        : session_{std::make_unique<gpu::Session>(
+              gpu::SessionOptions{
+                  .transport = options.transport, .world = options.world, .deadline_s = options.deadline_s},
+              gpu::find_processes())} {}
+    [[nodiscard]] std::string describe() const override;
+    [[nodiscard]] DevicesFacts facts() const override;
+    [[nodiscard]] bool is_first_process() const override { return session_->processes().rank == 0; }
+    [[nodiscard]] bool usable() const override { return usable_; }
+    [[nodiscard]] std::optional<std::string> why_not(const std::string& dispatcher) const override {
+        auto why = gpu::dispatcher_named(dispatcher).why_not(session_->transport());
+        if (why && !session_->why_not_nccl().empty())
+            *why += fmt::format("; NCCL was not taken: {}", session_->why_not_nccl());
+        return why;
+    }
+    [[nodiscard]] GroupedGemmChoice grouped_gemm(const Plan& plan, Arithmetic arithmetic,
+                                                 const std::string& name) const override;
+    [[nodiscard]] CheckReport check(const Model& model, const Plan& plan, const Batch& batch,
+                                    const DeviceCheckOptions& options) override;
+    [[nodiscard]] std::optional<Mismatch> check_carrying(const Model& model, const Plan& plan, const Batch& batch,
+                                                         const DeviceCheckOptions& options,
+                                                         std::uint64_t payload_seed) override;
 
-CheckReport Devices::check(const Model& model, const Plan& plan, const Batch& batch,
-                           const DeviceCheckOptions& options) {
+private:
+    // To make communicators fails for what the machine lacks; a layer that is loaded and run fails by its own doing.
+    enum class Doing : std::uint8_t { connect, run };
+    template <class Fn>
+    std::optional<Ended> ended_early(Doing doing, Fn&& fn);
+    [[nodiscard]] std::optional<Ended> connect(std::unique_ptr<DeviceWorld>& world, const Model& model,
+                                               const Plan& plan, const gpu::WorldOptions& options);
+    [[nodiscard]] props::LayerShare run_layer(DeviceWorld& world, const Model& model, const Plan& judged,
+                                              const Plan& plan, const StageRecord& stage, double deadline_s);
+    [[nodiscard]] static gpu::WorldOptions world_options(const DeviceCheckOptions& options,
+                                                         const props::DeviceFaultSet& faults);
+
+    std::unique_ptr<gpu::Session> session_;
+    bool usable_ = true;
+    std::int64_t step_ = 0;  // counts what processes told each other
+};
+
+std::string RealDevices::describe() const {
+    const gpu::Machine& machine = session_->machine();
+    return fmt::format("{}, CUDA {} (driver {})", session_->describe(), version_text(machine.runtime_version),
+                       version_text(machine.driver_version));
+}
+
+DevicesFacts RealDevices::facts() const {
+    const gpu::Machine& machine = session_->machine();
+    DevicesFacts facts{.gpu = machine.devices.front().name,
+                       .transport = std::string{session_->transport().name()},
+                       .nccl = std::nullopt,
+                       .cuda_driver = version_text(machine.driver_version),
+                       .cuda_runtime = version_text(machine.runtime_version),
+                       .note = std::string{session_->why_not_nccl()}};
+    if (facts.transport == "nccl") facts.nccl = gpu::NcclLibrary::get().version_text();
+    return facts;
+}
+
+GroupedGemmChoice RealDevices::grouped_gemm(const Plan& plan, Arithmetic arithmetic, const std::string& name) const {
+    std::set<int> capabilities;
+    for (const gpu::DeviceInfo& device : session_->machine().devices) {
+        const auto runs_here = [&](const gpu::LocalRank& local) { return local.device == device.ordinal; };
+        if (std::ranges::any_of(session_->local_ranks(), runs_here)) capabilities.insert(device.compute_capability);
+    }
+    GroupedGemmChoice choice;
+    for (const int capability : capabilities) {
+        GroupedGemmChoice one = choose_grouped_gemm(plan, arithmetic, name, capability);
+        if (one.why_not) choice.why_not = std::move(one.why_not);
+        for (std::string& row : one.rows) {
+            if (std::ranges::find(choice.rows, row) == choice.rows.end()) choice.rows.push_back(std::move(row));
+        }
+    }
+    return choice;
+}
+
+template <class Fn>
+std::optional<Ended> RealDevices::ended_early(Doing doing, Fn&& fn) {
+    SP_ASSERT(usable_);
+    try {
+        std::forward<Fn>(fn)();
+        return std::nullopt;
+    } catch (const gpu::StallError& stalled) {
+        usable_ = false;
+        return Ended{.stall = stalled.stall(), .why = stalled.what()};
+    } catch (const EnvironmentError& error) {
+        usable_ = false;
+        // Other processes wait for this one's ranks.
+        if (session_->store() != nullptr) session_->transport().abort();
+        if (doing == Doing::connect || !props::is_of_the_run(error)) throw;
+        return Ended{.stall = std::nullopt, .why = error.what()};
+    }
+}
+
+std::optional<Ended> RealDevices::connect(std::unique_ptr<DeviceWorld>& world, const Model& model, const Plan& plan,
+                                          const gpu::WorldOptions& options) {
+    return ended_early(Doing::connect,
+                       [&] { world = std::make_unique<DeviceWorld>(plan, model.checkpoint, *session_, options); });
+}
+
+gpu::WorldOptions RealDevices::world_options(const DeviceCheckOptions& options, const props::DeviceFaultSet& faults) {
+    return {.arithmetic = options.arithmetic,
+            .dispatcher = options.dispatcher,
+            .grouped_gemm = options.grouped_gemm,
+            .deadline_s = options.deadline_s,
+            .faults = faults.calls ? &*faults.calls : nullptr,
+            .plan_faults = faults.plans ? &*faults.plans : nullptr};
+}
+
+// One layer of this process's ranks; all ranks' outcome.
+props::LayerShare RealDevices::run_layer(DeviceWorld& world, const Model& model, const Plan& judged, const Plan& plan,
+                                         const StageRecord& stage, double deadline_s) {
+    props::LayerShare share{.ranks = inputs_of(stage, *session_), .load_failure = {}};
+    const gpu::DeviceLoadReport loaded = world.load(stage.layer);
+    share.bytes_planned = loaded.bytes_planned;
+    share.bytes_read = loaded.bytes_read;
+    share.load_failure = props::judge_load_of(model, judged, world, plan, share.ranks);
+    world.moe_layer(share.ranks, rows_of(stage));
+    return props::exchange(std::move(share), session_->store(), session_->processes(), step_++, deadline_s);
+}
+
+CheckReport RealDevices::check(const Model& model, const Plan& plan, const Batch& batch,
+                               const DeviceCheckOptions& options) {
+    CheckReport report;
+    const std::optional<std::int64_t> first = first_moe_layer(plan.config);
+    if (!first) return report;
     const Plan& judged = options.judged_plan == nullptr ? plan : *options.judged_plan;
     sim::Forward forward{judged,
                          model.checkpoint,
                          batch,
                          {.arithmetic = options.arithmetic, .seed = options.seed, .faults = nullptr, .trace = nullptr}};
     const props::DeviceFaultSet faults = props::device_faults(options.faults);
-    DeviceWorld world{plan, model.checkpoint, impl_->session, Impl::world_options(options, faults)};
+    std::unique_ptr<DeviceWorld> world;
+    if (const auto ended = connect(world, model, plan, world_options(options, faults))) {
+        ended->put_into(report, layer_name(*first) + ".moe");
+        return report;
+    }
     const oracle::Judge judge{model.config, model.checkpoint, batch, options.arithmetic};
-    CheckReport report;
-    gpu::require_device_memory(plan, impl_->session, rows_of_ranks(plan, batch), options.arithmetic);
+    gpu::require_device_memory(plan, *session_, rows_of_ranks(plan, batch), options.arithmetic);
     std::int64_t done = 0;
     while (!forward.done()) {
         sim::StageOutcome stage = forward.next();
         SP_ASSERT(!stage.stall);
         if (options.progress) options.progress(++done, forward.num_stages());
         if (stage.record.kind != StageKind::layer || !plan.config.is_moe(stage.record.layer)) continue;
-        const std::string name = name_of(StageKind::layer, stage.record.layer);
+        const std::string name = layer_name(stage.record.layer) + ".moe";
         props::LayerShare share;
-        try {
-            share = impl_->run_layer(world, model, judged, plan, stage.record, options.deadline_s);
-        } catch (const gpu::StallError& stalled) {
-            props::report_stall(stalled.stall(), name + ".moe", report);
+        const auto ended = ended_early(
+            Doing::run, [&] { share = run_layer(*world, model, judged, plan, stage.record, options.deadline_s); });
+        if (ended) {
+            ended->put_into(report, name);
             return report;
         }
         report.load.bytes_planned += share.bytes_planned;
@@ -195,65 +266,56 @@ CheckReport Devices::check(const Model& model, const Plan& plan, const Batch& ba
         if (!report.failure) report.failure = report.verdict.layers.back().failure;
         const ExpertMap experts = expert_map(judged, stage.record.layer);
         for (const MoeRank& rank : share.ranks) {
-            if (!report.failure)
-                report.failure = judge_dispatch(name + ".moe", rank, experts, plan.config.router.top_k);
-            if (!report.failure) report.failure = judge_arrival(name + ".moe", rank, share.ranks, experts, judged);
+            if (!report.failure) report.failure = props::judge_dispatch(name, rank, experts, plan.config.router.top_k);
+            if (!report.failure) report.failure = props::judge_arrival(name, rank, share.ranks, experts, judged);
         }
     }
     return report;
 }
 
-std::optional<Mismatch> Devices::check_carrying(const Model& model, const Plan& plan, const Batch& batch,
-                                                const DeviceCheckOptions& options, std::uint64_t payload_seed) {
-    std::int64_t layer = 0;
-    while (layer < plan.config.num_layers && !plan.config.is_moe(layer)) ++layer;
-    if (layer == plan.config.num_layers) return std::nullopt;
+std::optional<Mismatch> RealDevices::check_carrying(const Model& model, const Plan& plan, const Batch& batch,
+                                                    const DeviceCheckOptions& options, std::uint64_t payload_seed) {
+    const std::optional<std::int64_t> layer = first_moe_layer(plan.config);
+    if (!layer) return std::nullopt;
+    const std::string name = layer_name(*layer) + ".moe";
     const props::DeviceFaultSet faults = props::device_faults(options.faults);
-    gpu::WorldOptions world_options = Impl::world_options(options, faults);
-    world_options.carries_only = true;
-    DeviceWorld world{plan, model.checkpoint, impl_->session, world_options};
-    world.load(layer);
+    gpu::WorldOptions how = world_options(options, faults);
+    how.carries_only = true;
+    std::unique_ptr<DeviceWorld> world;
+    if (const auto ended = connect(world, model, plan, how)) return ended->as_mismatch(name);
 
     // Each row comes back times + 1 times: K copies, and where tp ranks add up partial sums as many from each of them.
     const std::int64_t times = plan.config.router.top_k * (plan.dims.ep() == 1 ? plan.dims.tp() : 1);
     constexpr std::int64_t kExactMax = 256;  // integers that bf16 holds
     const std::int64_t largest = std::max<std::int64_t>(kExactMax / (times + 1), 1);
     std::vector<MoeRank> ranks;
-    std::vector<std::int64_t> rows_of_rank;
-    for (std::int64_t r = 0; r < plan.world(); ++r) {
-        // The ranks of a tp group hold the same rows, or with sequence parallelism their slices of them.
-        const sim::RankState state = sim::make_rank_state(plan, batch, Rank{r});
-        const std::int64_t dp_idx = plan.meshes.data.coordinate(Rank{r}, Axis::batch);
-        sim::Prng prng{payload_seed * 1000003 + static_cast<std::uint64_t>(dp_idx)};
-        Rows rows{.cols = plan.config.hidden_size, .values = {}};
-        for (std::size_t i = 0; i < state.tokens.size() * static_cast<std::size_t>(plan.config.hidden_size); ++i) {
-            const auto drawn = static_cast<std::int64_t>(prng.below(static_cast<std::uint64_t>(2 * largest + 1)));
-            rows.values.push_back(static_cast<float>(drawn - largest));
-        }
-        if (plan.dims.sequence_parallel() && plan.dims.tp() > 1) {
-            rows.values = {rows.values.begin() + state.slice.begin * rows.cols,
-                           rows.values.begin() + state.slice.end * rows.cols};
-        }
-        rows_of_rank.push_back(rows.rows());
-        const auto local = impl_->session.local_ranks();
-        if (std::ranges::none_of(local, [r](const gpu::LocalRank& l) { return l.rank == Rank{r}; })) continue;
+    for (const gpu::LocalRank& local : session_->local_ranks()) {
+        if (local.rank.value() >= plan.world()) continue;
         MoeRank& rank = ranks.emplace_back();
-        rank.rank = Rank{r};
-        rank.hidden = std::move(rows);
+        rank.rank = local.rank;
+        rank.hidden = payload_of(plan, batch, local.rank, payload_seed, largest);
     }
-    world.moe_layer(ranks, rows_of_rank);
+    const auto ended = ended_early(Doing::run, [&] {
+        world->load(*layer);
+        world->moe_layer(ranks, rows_of_ranks(plan, batch));
+    });
+    if (ended) return ended->as_mismatch(name);
     for (const MoeRank& rank : ranks) {
-        SP_ASSERT(rank.output.values.size() == rank.hidden.values.size());
-        for (std::size_t i = 0; i < rank.output.values.size(); ++i) {
-            const float want = rank.hidden.values[i] * static_cast<float>(times + 1);
-            if (rank.output.values[i] == want) continue;
-            const auto at = static_cast<std::int64_t>(i);
-            return failed(name_of(StageKind::layer, layer) + ".moe", rank.rank,
-                          {at / rank.output.cols, at % rank.output.cols}, rank.output.values[i], want,
-                          "an integer payload came back changed");
-        }
+        if (auto bad = props::judge_carried(name, rank, times + 1)) return bad;
     }
     return std::nullopt;
+}
+
+}  // namespace
+
+std::unique_ptr<Devices> make_devices(const DevicesOptions& options) { return std::make_unique<RealDevices>(options); }
+
+void require_one_process(const std::string& command) {
+    const gpu::Processes processes = gpu::find_processes();
+    if (processes.world == 1) return;
+    throw InputError{{"command line", "--backend", "gpu",
+                      command + " runs all ranks in one process, and must not be one of the " +
+                          std::to_string(processes.world) + " that " + processes.launcher + " launched"}};
 }
 
 }  // namespace shardproof

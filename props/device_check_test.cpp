@@ -7,6 +7,8 @@
 #include <chrono>
 
 #include "oracle/model/error.hpp"
+#include "props/device_test_support.hpp"
+#include "props/four_ranks.hpp"
 #include "props/gen/draw_case.hpp"
 #include "props/gen/tiny_model.hpp"
 #include "props/mutants/mutant.hpp"
@@ -25,16 +27,14 @@ void PrintTo(const Way& way, std::ostream* out) { *out << way.transport << " " <
 class OnDevices : public testing::TestWithParam<Way> {
 protected:
     void SetUp() override {
-        try {
-            make_devices();
-        } catch (const EnvironmentError& missing) {
-            GTEST_SKIP() << missing.what();
-        }
+        const Way& way = GetParam();
+        if (const auto missing = why_no_ranks(way.transport, way.dispatcher, way.world_max)) GTEST_SKIP() << *missing;
+        make_anew();
     }
-    void make_devices() {
+    void make_anew() {
         devices_.reset();
-        devices_ = std::make_unique<Devices>(DevicesOptions{
-            .world = GetParam().world_max, .transport = GetParam().transport, .deadline_s = deadline_s_});
+        devices_ =
+            make_devices({.world = GetParam().world_max, .transport = GetParam().transport, .deadline_s = deadline_s_});
     }
     [[nodiscard]] DeviceCheckOptions options(Arithmetic arithmetic) const {
         return {.arithmetic = arithmetic,
@@ -113,10 +113,10 @@ TEST_P(OnDevices, PlantedFaultsInPlansAreFound) {
             try {
                 const CheckReport report = devices_->check(model, fault->plan ? *fault->plan : plan, batch, how);
                 found += report.ok() ? 0 : 1;
-                if (report.stall) make_devices();
+                if (!devices_->usable()) make_anew();
             } catch (const BugError&) {  // a plan that contradicts itself goes no further
                 ++found;
-                make_devices();
+                make_anew();
             }
         });
         EXPECT_GT(planted, 0) << mutant.id;
@@ -124,33 +124,12 @@ TEST_P(OnDevices, PlantedFaultsInPlansAreFound) {
     }
 }
 
-// dp_shard 2, tp 2, ep 4: four ranks, tokens on all of them.
-Case stall_case() {
-    Case c;
-    c.model = {.hidden = 16,
-               .layers = 1,
-               .heads = 2,
-               .kv_heads = 2,
-               .head_dim = 4,
-               .experts = 8,
-               .top_k = 3,
-               .moe_hidden = 10,
-               .dense_hidden = 12,
-               .vocab = 29,
-               .dense_layers = {},
-               .dtype = DType::BF16,
-               .seed = 5};
-    c.layout = {.rules = "titan-infer", .dp_shard = 2, .tp = 2, .ep = 4};
-    c.sequences = {{0, 7}, {1, 4}};
-    return c;
-}
-
 class FaultsOnDevices : public OnDevices {
 protected:
     FaultsOnDevices() { deadline_s_ = 2; }
     // The same fault on virtual ranks and on devices.
     [[nodiscard]] std::pair<CheckReport, CheckReport> both(const sim::Faults& faults) {
-        const Case c = stall_case();
+        const Case c = four_ranks();
         const Model model = make_tiny_model(c);
         const Plan plan = plan_of(c, model);
         DeviceCheckOptions how = options(Arithmetic::f32);
@@ -214,17 +193,67 @@ TEST_P(FaultsOnDevices, WhatARankThrowsEndsTheOthersAndPassesOn) {
     EXPECT_THAT([&] { (void)both(faults); }, testing::ThrowsMessage<std::runtime_error>("rank 3 fell over"));
 }
 
+#ifdef SHARDPROOF_HAS_GPU
+// As if a kernel of one rank had read where it must not.
+TEST_P(FaultsOnDevices, WhatCudaOrNcclAnswersInARunIsAFailureOfTheRun) {
+    const Case c = four_ranks();
+    const Model model = make_tiny_model(c);
+    const Plan plan = plan_of(c, model);
+    const auto with = [&](const std::function<void()>& answer) {
+        sim::Faults faults;
+        faults.on_call = [&answer](Rank rank, sim::CollectiveCall& call) {
+            if (rank == Rank{3} && call.what == "combine") answer();
+            return sim::Participation::joins;
+        };
+        make_anew();
+        DeviceCheckOptions how = options(Arithmetic::f32);
+        how.faults = &faults;
+        const CheckReport report = devices_->check(model, plan, make_batch(c), how);
+        EXPECT_FALSE(devices_->usable());
+        EXPECT_FALSE(report.ok());
+        make_anew();
+        const auto carried = devices_->check_carrying(model, plan, make_batch(c), how, 1);
+        EXPECT_FALSE(devices_->usable());
+        EXPECT_TRUE(carried);
+        if (report.ok() || !carried) return std::string{};
+        EXPECT_EQ(report.failure->layer, "layers.0.moe");
+        EXPECT_EQ(report.failure->why, carried->why);
+        return report.failure->why;
+    };
+    EXPECT_THAT(with([] { throw gpu::CudaError{cudaErrorIllegalAddress, "x.cu", 1}; }),
+                testing::HasSubstr("cudaErrorIllegalAddress"));
+    EXPECT_THAT(with([] { throw gpu::NcclError{1, "unhandled cuda error", "x.cpp", 1}; }),
+                testing::HasSubstr("NCCL answered 1"));
+    EXPECT_THROW((void)with([] { throw gpu::CudaError{cudaErrorMemoryAllocation, "x.cu", 1}; }), EnvironmentError);
+}
+#endif
+
+TEST_P(FaultsOnDevices, AStalledExchangeOfIntegersIsAMismatchThatNamesWhoIsMissing) {
+    const Case c = four_ranks();
+    const Model model = make_tiny_model(c);
+    const Plan plan = plan_of(c, model);
+    sim::Faults faults;
+    faults.on_call = [](Rank rank, sim::CollectiveCall& call) {
+        return rank == Rank{2} && call.what == "combine" ? sim::Participation::skips : sim::Participation::joins;
+    };
+    DeviceCheckOptions how = options(Arithmetic::f32);
+    how.deadline_s = 2;
+    how.faults = &faults;
+    const auto bad = devices_->check_carrying(model, plan, make_batch(c), how, 1);
+    ASSERT_TRUE(bad);
+    EXPECT_THAT(bad->why, testing::HasSubstr("combine"));
+    EXPECT_FALSE(devices_->usable());
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, FaultsOnDevices,
                          testing::Values(Way{"loopback", "send-receive", 4}, Way{"nccl", "send-receive", 4}),
                          [](const auto& instance) { return std::string{instance.param.transport}; });
 
 TEST(NoDevices, AreSaidToBeMissing) {
-    try {
-        const Devices devices{{.world = 2, .transport = "loopback", .deadline_s = 5}};
-        GTEST_SKIP() << "there is a GPU: " << devices.describe();
-    } catch (const EnvironmentError& missing) {
-        EXPECT_THAT(missing.what(), testing::AnyOf(testing::HasSubstr("GPU"), testing::HasSubstr("CUDA")));
-    }
+    if (!why_no_ranks("loopback", "send-receive", 2)) GTEST_SKIP() << "there is a GPU";
+    EXPECT_THAT([] { (void)make_devices({.world = 2, .transport = "loopback", .deadline_s = 5}); },
+                testing::ThrowsMessage<EnvironmentError>(
+                    testing::AnyOf(testing::HasSubstr("GPU"), testing::HasSubstr("CUDA"))));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, OnDevices,

@@ -3,6 +3,9 @@
 #include <deque>
 #include <memory>
 
+#include "gpu/check.hpp"
+#include "gpu/transport/nccl_library.hpp"
+
 namespace shardproof::props {
 namespace {
 
@@ -60,6 +63,12 @@ DeviceFaultSet device_faults(const sim::Faults* faults) {
     if (faults->on_load || faults->on_dispatch)
         set.plans = {.on_load = faults->on_load, .on_dispatch = faults->on_dispatch};
     return set;
+}
+
+bool is_of_the_run(const EnvironmentError& error) {
+    if (const auto* cuda = dynamic_cast<const gpu::CudaError*>(&error))
+        return cuda->code() != cudaErrorMemoryAllocation;
+    return dynamic_cast<const gpu::NcclError*>(&error) != nullptr;
 }
 
 void report_stall(const gpu::DeviceStall& stall, const std::string& layer, CheckReport& report) {

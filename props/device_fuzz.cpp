@@ -1,8 +1,11 @@
 #include "props/device_fuzz.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
-#include <memory>
+#include <utility>
+#include <variant>
 
 #include "oracle/model/error.hpp"
 #include "props/cases.hpp"
@@ -14,30 +17,57 @@
 namespace shardproof::props {
 namespace {
 
+struct Holds {};
+struct DoesNotApply {};
+// What came of one law on one case.
+using Outcome = std::variant<DoesNotApply, Holds, Broken>;
+
+const Broken* broken(const Outcome& outcome) { return std::get_if<Broken>(&outcome); }
+
+[[noreturn]] void refuse_replay(const Case& c) {
+    throw InputError{{"command line", "--replay", print_case(c),
+                      "nothing was judged: none of the chosen laws applies to this case on devices"}};
+}
+
+// With those that the virtual ranks' run shows, if it comes to its end: whether it must is not for devices to say.
+Traits traits_of_run(const Case& c) {
+    try {
+        const Subject subject{c};
+        const auto result =
+            run_plan(subject.plan(), subject.model(), subject.batch(), c.arithmetic, c.scheduler_seed, nullptr);
+        if (result) return traits_of(c, *result);
+    } catch (const std::exception&) {
+        return traits_of(c);
+    }
+    return traits_of(c);
+}
+
 class DeviceFuzzer {
 public:
-    explicit DeviceFuzzer(const DeviceFuzzOptions& options) : options_{options}, devices_{options.made} {
+    DeviceFuzzer(const DeviceFuzzOptions& options, std::unique_ptr<Devices> devices)
+        : options_{options}, devices_{std::move(devices)} {
         report_.seed = options.fuzz.seed;
-        for (const DeviceLaw* law : device_laws_named(options.fuzz.law)) {
-            if (law->dispatcher == "windows" && !options.windows) continue;
-            chosen_.push_back(law);
-            report_.laws[std::string{law->name}] = 0;
-        }
+        choose_laws();
         report_.laws[std::string{kNoCrash}] = 0;
         for (std::size_t t = 0; t < kNumTraits; ++t) report_.traits[std::string{name_of(static_cast<Trait>(t))}] = 0;
-        static_cast<void>(devices());
     }
 
     FuzzReport try_laws() {
         const FuzzOptions& fuzz = options_.fuzz;
-        Cases cases{fuzz.seed};
-        constexpr std::int64_t kCasesByDefault = 1000;
-        const std::int64_t most = fuzz.cases.value_or(fuzz.seconds ? INT64_MAX : kCasesByDefault);
-        for (const Case& c : fuzz.replay) try_case(shrinkable_case(c));
-        replay_corpus();
-        while (fuzz.replay.empty() && report_.cases < most && clock_.seconds() < fuzz.seconds.value_or(1e18) &&
-               static_cast<std::int64_t>(report_.failures.size()) < fuzz.failures_max)
-            try_case(cases.next());
+        try {
+            for (const Case& c : fuzz.corpus) try_case(shrinkable_case(c), Counts::corpus);
+            for (const Case& c : fuzz.replay) try_case(shrinkable_case(c), Counts::cases);
+            Cases cases{fuzz.seed};
+            constexpr std::int64_t kCasesByDefault = 1000;
+            const std::int64_t most = fuzz.cases.value_or(fuzz.seconds ? INT64_MAX : kCasesByDefault);
+            while (fuzz.replay.empty() && report_.cases < most && clock_.seconds() < fuzz.seconds.value_or(1e18) &&
+                   static_cast<std::int64_t>(report_.failures.size()) < fuzz.failures_max && !lost_)
+                try_case(cases.next(), Counts::cases);
+        } catch (const EnvironmentError& error) {
+            if (report_.failures.empty()) throw;
+            report_.failures.back().message += std::string{"; the run ended there: "} + error.what();
+        }
+        require_judged();
         report_.ok = report_.failures.empty();
         return finished();
     }
@@ -52,28 +82,51 @@ public:
     }
 
 private:
+    enum class Counts : std::uint8_t { corpus, cases };
+
+    // Those that were asked for and can run on these devices.
+    void choose_laws() {
+        report_.skipped_laws = laws_left_out(options_, *devices_);
+        for (const DeviceLaw* law : device_laws_named(options_.fuzz.law, options_.dispatcher)) {
+            if (report_.skipped_laws.contains(std::string{law->name})) continue;
+            chosen_.push_back(law);
+            report_.laws[std::string{law->name}] = 0;
+            if (!law->multiplies) continue;
+            report_.traits["rows between ranks by " + std::string{law->dispatcher}] = 0;
+            for (const char* row : {"cutlass", "portable"}) report_.traits[std::string{"grouped GEMM by "} + row] = 0;
+        }
+    }
+
+    // Those that a case broke are gone before others are made: both would not fit.
     Devices& devices() {
-        if (!devices_) devices_ = std::make_shared<Devices>(options_.devices);
+        if (devices_ && !devices_->usable()) devices_.reset();
+        if (!devices_) devices_ = options_.make();
         return *devices_;
     }
 
-    [[nodiscard]] bool fits(const Case& c) const { return c.layout.world() <= options_.devices.world; }
-
-    // What breaks `law` on a case with `plant` in it. After a stall, and after an exception that may have left the
-    // devices in disorder, they are made anew.
-    std::optional<Broken> broken_by(const Case& c, const Plant& plant, const DeviceLaw& law, bool* changed = nullptr) {
-        if (!fits(c) || !law.applies(c)) return std::nullopt;
+    // What `law` says of a case with `plant` in it. An exception other than the environment's may have left the devices
+    // in disorder: they are made anew.
+    Outcome outcome_of(const Case& c, const Plant& plant, const DeviceLaw& law, bool* changed = nullptr) {
+        if (c.layout.world() > kDeviceWorldMax || !law.applies(c)) return DoesNotApply{};
         try {
             Subject subject{c, plant};
             if (changed != nullptr) *changed = subject.is_planted();
-            DeviceTry seen;
-            const auto message = law.fn(subject, devices(), law.dispatcher, seen);
-            if (seen.stalled) devices_.reset();
-            if (!message) {
-                report_.max_ratio = std::max(report_.max_ratio, seen.max_ratio);
-                return std::nullopt;
+            const DeviceHow how{
+                .grouped_gemm = options_.grouped_gemm.empty() ? drawn_grouped_gemm(c) : options_.grouped_gemm,
+                .deadline_s = options_.deadline_s};
+            gemm_rows_.clear();
+            if (law.multiplies) {
+                GroupedGemmChoice choice = devices().grouped_gemm(subject.plan(), c.arithmetic, how.grouped_gemm);
+                if (choice.why_not) return DoesNotApply{};
+                gemm_rows_ = std::move(choice.rows);
             }
-            return Broken{std::string{law.name}, *message};
+            DeviceSeen seen;
+            const auto message = law.fn(subject, devices(), law, how, seen);
+            if (message) return Broken{std::string{law.name}, *message};
+            report_.max_ratio = std::max(report_.max_ratio, seen.max_ratio);
+            report_.tokens += seen.tokens;
+            report_.tokens_with_other_ids += seen.tokens_with_other_ids;
+            return Holds{};
         } catch (const EnvironmentError&) {
             throw;  // says nothing of the case
         } catch (const std::exception& error) {
@@ -82,51 +135,81 @@ private:
         }
     }
 
-    // First, and counted apart.
-    void replay_corpus() {
-        FuzzReport counted = report_;
-        for (const Case& c : options_.fuzz.corpus) try_case(shrinkable_case(c));
-        counted.corpus = report_.cases - counted.cases;
-        counted.failures = std::move(report_.failures);
-        counted.max_ratio = report_.max_ratio;
-        report_ = std::move(counted);
-    }
-
-    void try_case(const rc::Shrinkable<Case>& shrinkable) {
+    void try_case(const rc::Shrinkable<Case>& shrinkable, Counts counts) {
         const Case c = shrinkable.value();
-        if (!fits(c)) return;
-        ++report_.cases;
-        ++report_.laws[std::string{kNoCrash}];
-        const Traits traits = traits_of(c);
-        for (std::size_t t = 0; t < kNumTraits; ++t) {
-            if (traits.test(t)) ++report_.traits[std::string{name_of(static_cast<Trait>(t))}];
-        }
-        const bool moves = c.layout.ep > 1 && num_tokens(c) > 0;
+        if (c.layout.world() > kDeviceWorldMax || lost_) return;
+        const bool counted = counts == Counts::cases;
+        ++(counted ? report_.cases : report_.corpus);
+        if (counted) count_case(c);
         for (const DeviceLaw* law : chosen_) {
-            if (!law->applies(c)) continue;
-            ++report_.laws[std::string{law->name}];
-            if (moves && law->name.ends_with(".layer"))
-                ++report_.traits["rows between ranks by " + std::string{law->dispatcher}];
-            const std::optional<Broken> broken = broken_by(c, options_.fuzz.plant, *law);
-            if (!broken) continue;
-            add_failure(shrinkable, *law, *broken);
+            const Outcome outcome = outcome_of(c, options_.fuzz.plant, *law);
+            if (std::holds_alternative<DoesNotApply>(outcome)) continue;
+            ++judged_;
+            if (counted) count_law(c, *law);
+            if (broken(outcome) == nullptr) continue;
+            add_failure(shrinkable, *law, *broken(outcome));
             break;
         }
         show_progress();
     }
 
-    void add_failure(const rc::Shrinkable<Case>& shrinkable, const DeviceLaw& law, const Broken& broken) {
-        std::string message = broken.message;
-        const Case smallest = shrunk(shrinkable, options_.fuzz.shrink_seconds, [&](const Case& c) {
-            const std::optional<Broken> again = broken_by(c, options_.fuzz.plant, law);
-            const bool same = again && again->law == broken.law;
-            if (same) message = again->message;
+    void count_case(const Case& c) {
+        ++report_.laws[std::string{kNoCrash}];
+        const Traits traits = traits_of_run(c);
+        for (std::size_t t = 0; t < kNumTraits; ++t) {
+            if (traits.test(t)) ++report_.traits[std::string{name_of(static_cast<Trait>(t))}];
+        }
+        multiplied_by_.clear();
+    }
+
+    void count_law(const Case& c, const DeviceLaw& law) {
+        ++report_.laws[std::string{law.name}];
+        if (!law.multiplies) return;
+        if (c.layout.ep > 1 && num_tokens(c) > 0)
+            ++report_.traits["rows between ranks by " + std::string{law.dispatcher}];
+        for (const std::string& row : gemm_rows_) {
+            if (std::ranges::find(multiplied_by_, row) != multiplied_by_.end()) continue;
+            multiplied_by_.push_back(row);
+            ++report_.traits["grouped GEMM by " + row];
+        }
+    }
+
+    // The smallest case that breaks the same law. Where the devices cannot be made anew, the smallest found until then.
+    template <class Breaks>
+    Case smallest(const rc::Shrinkable<Case>& shrinkable, std::string& message, Breaks&& breaks) {
+        const Case found = shrunk(shrinkable, options_.fuzz.shrink_seconds, [&](const Case& c) {
+            if (lost_) return false;
+            try {
+                return breaks(c);
+            } catch (const EnvironmentError& error) {
+                lost_ = error.what();
+                return false;
+            }
+        });
+        if (lost_) message += " (shrunk no further: the devices are lost to this process: " + *lost_ + ")";
+        return found;
+    }
+
+    void add_failure(const rc::Shrinkable<Case>& shrinkable, const DeviceLaw& law, const Broken& first) {
+        std::string message = first.message;
+        const Case c = smallest(shrinkable, message, [&](const Case& smaller) {
+            const Outcome again = outcome_of(smaller, options_.fuzz.plant, law);
+            const bool same = broken(again) != nullptr && broken(again)->law == first.law;
+            if (same) message = broken(again)->message;
             return same;
         });
-        report_.failures.push_back({.law = broken.law,
+        report_.failures.push_back({.law = first.law,
                                     .original = print_case(shrinkable.value()),
-                                    .shrunk = print_case(smallest),
+                                    .shrunk = print_case(c),
                                     .message = message});
+    }
+
+    void require_judged() const {
+        if (judged_ > 0) return;
+        if (!options_.fuzz.replay.empty()) refuse_replay(options_.fuzz.replay.front());
+        throw InputError{{"command line", options_.fuzz.law.empty() ? "--cases" : "--law",
+                          options_.fuzz.law.empty() ? std::to_string(report_.cases) : options_.fuzz.law,
+                          "nothing was judged: none of the chosen laws applies to a case that was tried"}};
     }
 
     MutantReport hunt(const Mutant& mutant) {
@@ -139,12 +222,15 @@ private:
             ++report_.cases;
             ++found.cases;
             show_progress();
+            bool counted = false;
             for (const DeviceLaw* law : chosen_) {
                 bool changed = false;
-                const auto broken = broken_by(shrinkable.value(), mutant.plant, *law, &changed);
-                found.cases_changed += changed && law == chosen_.front() ? 1 : 0;
-                if (!changed || !broken || broken_by(shrinkable.value(), {}, *law)) continue;
-                record_kill(shrinkable, mutant, *law, *broken, found);
+                const Outcome outcome = outcome_of(shrinkable.value(), mutant.plant, *law, &changed);
+                found.cases_changed += changed && !counted ? 1 : 0;
+                counted = counted || changed;
+                if (!changed || broken(outcome) == nullptr) continue;
+                if (broken(outcome_of(shrinkable.value(), {}, *law)) != nullptr) continue;
+                record_kill(shrinkable, mutant, *law, *broken(outcome), found);
                 break;
             }
             found.seconds = clock.seconds();
@@ -153,16 +239,16 @@ private:
     }
 
     void record_kill(const rc::Shrinkable<Case>& shrinkable, const Mutant& mutant, const DeviceLaw& law,
-                     const Broken& broken, MutantReport& found) {
+                     const Broken& first, MutantReport& found) {
         found.killed = true;
-        found.law = broken.law;
-        found.message = broken.message;
+        found.law = first.law;
+        found.message = first.message;
         found.original = print_case(shrinkable.value());
-        found.shrunk = print_case(shrunk(shrinkable, options_.fuzz.shrink_seconds, [&](const Case& c) {
+        found.shrunk = print_case(smallest(shrinkable, found.message, [&](const Case& c) {
             bool changed = false;
-            const auto again = broken_by(c, mutant.plant, law, &changed);
-            const bool same = changed && again && again->law == broken.law;
-            if (same) found.message = again->message;
+            const Outcome again = outcome_of(c, mutant.plant, law, &changed);
+            const bool same = changed && broken(again) != nullptr && broken(again)->law == first.law;
+            if (same) found.message = broken(again)->message;
             return same;
         }));
     }
@@ -184,18 +270,48 @@ private:
     }
 
     const DeviceFuzzOptions& options_;
-    std::shared_ptr<Devices> devices_;
+    std::unique_ptr<Devices> devices_;
     const Clock clock_;
     FuzzReport report_;
     std::vector<const DeviceLaw*> chosen_;
+    std::vector<std::string> gemm_rows_;  // of the outcome asked for last
+    std::vector<std::string> multiplied_by_;  // of the case tried last
+    std::int64_t judged_ = 0;  // laws on cases, the corpus included
+    std::optional<std::string> lost_;  // why no devices can be made any more
     std::string hunted_;
     double shown_at_ = 0;
 };
 
 }  // namespace
 
-FuzzReport fuzz_devices(const DeviceFuzzOptions& options) {
-    DeviceFuzzer fuzzer{options};
+void require_fuzzable(const DeviceFuzzOptions& options) {
+    const std::vector<const DeviceLaw*> asked = device_laws_named(options.fuzz.law, options.dispatcher);
+    for (const Case& c : options.fuzz.replay) {
+        if (c.layout.world() > kDeviceWorldMax) {
+            throw InputError{{"case", "world", std::to_string(c.layout.world()),
+                              fmt::format("must be at most {}, as many ranks as devices run", kDeviceWorldMax)}};
+        }
+        if (std::ranges::none_of(asked, [&](const DeviceLaw* law) { return law->applies(c); })) refuse_replay(c);
+    }
+}
+
+std::map<std::string, std::string> laws_left_out(const DeviceFuzzOptions& options, const Devices& devices) {
+    std::map<std::string, std::string> left_out;
+    std::string why_none;
+    const std::vector<const DeviceLaw*> asked = device_laws_named(options.fuzz.law, options.dispatcher);
+    for (const DeviceLaw* law : asked) {
+        const auto why = devices.why_not(std::string{law->dispatcher});
+        if (!why) continue;
+        left_out[std::string{law->name}] = *why;
+        why_none = fmt::format("law {}, dispatcher {}: {}", law->name, law->dispatcher, *why);
+    }
+    if (left_out.size() == asked.size()) throw EnvironmentError{why_none, "supply that, or try other laws"};
+    return left_out;
+}
+
+FuzzReport fuzz_devices(const DeviceFuzzOptions& options, std::unique_ptr<Devices> devices) {
+    require_fuzzable(options);
+    DeviceFuzzer fuzzer{options, std::move(devices)};
     return options.fuzz.mutants ? fuzzer.hunt_mutants() : fuzzer.try_laws();
 }
 

@@ -63,6 +63,7 @@ struct FuzzReport {
     double seconds = 0;  // the corpus included
     double cases_per_second = 0;
     std::map<std::string, std::int64_t> laws;  // cases on which each was tried
+    std::map<std::string, std::string> skipped_laws;  // by name why: those that cannot be tried here
     std::map<std::string, std::int64_t> traits;  // cases that have it; all traits are listed
     double max_ratio = 0;  // largest error / bound seen
     std::int64_t tokens = 0;  // judged in layers

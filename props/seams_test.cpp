@@ -4,33 +4,12 @@
 
 #include "oracle/transformer.hpp"
 #include "props/check.hpp"
-#include "props/gen/case.hpp"
+#include "props/four_ranks.hpp"
 #include "props/gen/tiny_model.hpp"
 #include "sim/plan/dispatch_plan.hpp"
 
 namespace shardproof::props {
 namespace {
-
-// Two MoE layers on eight ranks: dp_shard 2, tp 2, ep 4, eight experts.
-Case seam_case() {
-    Case c;
-    c.model = {.hidden = 16,
-               .layers = 2,
-               .heads = 4,
-               .kv_heads = 2,
-               .head_dim = 4,
-               .experts = 8,
-               .top_k = 3,
-               .moe_hidden = 10,
-               .dense_hidden = 12,
-               .vocab = 29,
-               .dense_layers = {},
-               .dtype = DType::BF16,
-               .seed = 5};
-    c.layout = {.rules = "titan-infer", .dp_shard = 2, .tp = 2, .ep = 4};
-    c.sequences = {{0, 7}, {1, 3}, {0, 1}};
-    return c;
-}
 
 CheckReport checked(const Case& c, const Model& model, const Plan& plan) {
     return check(model, plan, make_batch(c), {.keep_result = true, .trace = nullptr, .progress = {}});
@@ -41,7 +20,7 @@ std::vector<float> logits_of(const CheckReport& report) {
 }
 
 std::vector<float> logits_with(const std::function<void(RouterSpec&)>& change) {
-    const Case c = seam_case();
+    const Case c = four_ranks();
     Model model = make_tiny_model(c);
     change(model.config.router);
     const Plan plan = make_plan(model, dims_of(c.layout), rule_set_named(c.layout.rules));
@@ -83,7 +62,7 @@ Plan round_robin_plan(const Case& c, const Model& model) {
 }
 
 TEST(Seams, AnOwnerListPlacesExpertsAndTheModelIsTheSame) {
-    const Case c = seam_case();
+    const Case c = four_ranks();
     const Model model = make_tiny_model(c);
     const Plan plan = round_robin_plan(c, model);
     EXPECT_THAT(coverage_violations(plan), testing::IsEmpty());
@@ -95,7 +74,7 @@ TEST(Seams, AnOwnerListPlacesExpertsAndTheModelIsTheSame) {
 }
 
 TEST(Seams, AnOwnerListThatDropsAnExpertIsNamed) {
-    const Case c = seam_case();
+    const Case c = four_ranks();
     const Model model = make_tiny_model(c);
     Plan plan = round_robin_plan(c, model);
     for (ParamPlan& param : plan.params) {
@@ -108,7 +87,7 @@ TEST(Seams, AnOwnerListThatDropsAnExpertIsNamed) {
 
 // One flipped bit under a checkpoint: the ranks load from it, and what they hold is judged by the sound one.
 TEST(Seams, AByteSourceCanCorruptWhatRanksLoad) {
-    const Case c = seam_case();
+    const Case c = four_ranks();
     const Model model = make_tiny_model(c);
     const Plan plan = make_plan(model, dims_of(c.layout), rule_set_named(c.layout.rules));
     const std::size_t param = plan.param_idx("layers.0.moe.experts.w2");

@@ -1,10 +1,14 @@
 // check: plan, load, run and judge. The main job.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
 
 #include "oracle/model/error.hpp"
 #include "props/check.hpp"
@@ -81,8 +85,8 @@ CheckReport checked_on_gpu(const Run& run, Devices& devices, const DeviceOptions
     return devices.check(run.model, run.planted.plan_to_run(run.plan), run.batch,
                          {.arithmetic = run.arithmetic,
                           .seed = run.seed,
-                          .dispatcher = options.dispatcher.empty() ? "send-receive" : options.dispatcher,
-                          .grouped_gemm = options.grouped_gemm.empty() ? "auto" : options.grouped_gemm,
+                          .dispatcher = dispatcher_of(options),
+                          .grouped_gemm = grouped_gemm_of(options),
                           .deadline_s = deadline_of(options),
                           .faults = run.planted.faults(),
                           .judged_plan = &run.plan,
@@ -98,6 +102,65 @@ int quiet_end(const CheckReport& report, const Console& console) {
     return exit_failed;
 }
 
+void refuse_unfit(const std::string& grouped_gemm, const GroupedGemmChoice& choice) {
+    if (choice.why_not) throw InputError({"command line", "--grouped-gemm", grouped_gemm, *choice.why_not});
+}
+
+// Devices count and place the choices of a group's tokens in 32 bits.
+void require_countable(const char* option, std::int64_t tokens, const ModelConfig& config) {
+    const std::int64_t most = std::numeric_limits<std::int32_t>::max() / std::max<std::int64_t>(config.router.top_k, 1);
+    if (tokens <= most) return;
+    throw InputError(
+        {"command line", option, std::to_string(tokens),
+         fmt::format("must be 0 .. {} tokens with --backend gpu, each with {} experts", most, config.router.top_k)});
+}
+
+// What no devices would take, said before any are looked for.
+void require_fit_for_devices(const Options& options, const Plan& plan, Arithmetic arithmetic) {
+    const auto is_moe = [&](std::int64_t layer) { return plan.config.is_moe(layer); };
+    std::int64_t layer = 0;
+    while (layer < plan.config.num_layers && !is_moe(layer)) ++layer;
+    if (layer == plan.config.num_layers) {
+        throw InputError({options.model.string(), "layers", std::to_string(plan.config.num_layers),
+                          "must have an MoE layer among them: --backend gpu judges no others"});
+    }
+    constexpr int kNewest = 90;
+    const std::string grouped_gemm = grouped_gemm_of(options.devices);
+    refuse_unfit(grouped_gemm, choose_grouped_gemm(plan, arithmetic, grouped_gemm, kNewest));
+}
+
+void require_dispatcher(const Devices& devices, const std::string& dispatcher) {
+    if (const auto why = devices.why_not(dispatcher)) {
+        // Nothing is missing where loopback was asked for, or is all that one rank needs.
+        const DevicesFacts facts = devices.facts();
+        if (facts.transport == "loopback" && facts.note.empty())
+            throw InputError({"command line", "--dispatcher", dispatcher, "does not go with this layout: " + *why});
+        throw EnvironmentError(fmt::format("dispatcher {}: {}", dispatcher, *why),
+                               "supply that, or use --dispatcher send-receive");
+    }
+}
+
+// Devices that can run the plan, and what to say of them.
+struct DevicesAtHand {
+    std::unique_ptr<Devices> devices;
+    std::optional<OnDevices> told;
+};
+
+DevicesAtHand find_devices(const Options& options, const DevicesOptions& wanted, const Plan& plan,
+                           Arithmetic arithmetic) {
+    const std::string dispatcher = dispatcher_of(options.devices);
+    const std::string grouped_gemm = grouped_gemm_of(options.devices);
+    std::unique_ptr<Devices> devices = make_devices(wanted);
+    require_dispatcher(*devices, dispatcher);
+    const GroupedGemmChoice choice = devices->grouped_gemm(plan, arithmetic, grouped_gemm);
+    refuse_unfit(grouped_gemm, choice);
+    OnDevices told{.used = {.facts = devices->facts(),
+                            .dispatcher = dispatcher,
+                            .grouped_gemm = fmt::format("{}", fmt::join(choice.rows, " and "))},
+                   .seed = static_cast<std::uint64_t>(options.tokens.seed.value_or(0))};
+    return {.devices = std::move(devices), .told = std::move(told)};
+}
+
 int run_check(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.model);
     const Backend backend = backend_of(options.backend, false);
@@ -107,16 +170,20 @@ int run_check(const Options& options, const Console& console) {
     sim::require_runnable(layout.dims);
     const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
+    if (backend == Backend::gpu) require_countable("--tokens", options.tokens.tokens.value_or(0), model.config);
     const InputIds ids = input_ids_of(options.tokens, model.config);
+    if (backend == Backend::gpu) require_countable("--input-ids", std::ssize(ids.ids), model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
+    if (backend == Backend::gpu) require_fit_for_devices(options, plan, arithmetic);
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
     const Planted planted = plant(options.plant, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
-    std::unique_ptr<Devices> devices;
-    if (backend == Backend::gpu) devices = std::make_unique<Devices>(wanted);
+    DevicesAtHand at_hand;
+    if (backend == Backend::gpu) at_hand = find_devices(options, wanted, plan, arithmetic);
+    Devices* const devices = at_hand.devices.get();
 
     const Run run{.model = model,
                   .plan = plan,
@@ -130,7 +197,10 @@ int run_check(const Options& options, const Console& console) {
     answer.text() << fmt::format("check    {}: {} layers, {} tokens in {} sequences, {} ranks, {}\n",
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);
-    if (devices) answer.text() << fmt::format("devices  {}: the MoE layers\n", devices->describe());
+    if (devices) {
+        answer.text() << fmt::format("devices  {}; {}, grouped GEMM by {}: the MoE layers\n", devices->describe(),
+                                     at_hand.told->used.dispatcher, at_hand.told->used.grouped_gemm);
+    }
     CheckReport report =
         devices ? checked_on_gpu(run, *devices, options.devices, console) : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
@@ -139,7 +209,7 @@ int run_check(const Options& options, const Console& console) {
     }
     const std::string replay = replay_of(options, layout);
     print_check(report, replay, answer.text());
-    answer.json([&](JsonWriter& json) { write_check(report, plan, options.backend, replay, json); });
+    answer.json([&](JsonWriter& json) { write_check(report, plan, options.backend, replay, at_hand.told, json); });
     return report.ok() ? exit_ok : exit_failed;
 }
 

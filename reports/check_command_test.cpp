@@ -273,6 +273,20 @@ TEST(CheckCommand, SaysThatThereIsNoGpu) {
     expect_refused(check_args({"--backend", "gpu"}), 3, {"no GPU"});
 }
 
+TEST(CheckCommand, RefusesWhatNoDevicesWouldTakeBeforeItLooksForAny) {
+    const auto refused = [](std::vector<std::string> more, const std::vector<std::string>& texts) {
+        more.insert(more.end(), {"--backend", "gpu"});
+        expect_refused(check_args(more), 2, texts);
+    };
+    refused({"--tokens", "1073741824"}, {"--tokens=1073741824", "must be 0 .. 1073741823"});
+    refused({"--tokens", "9223372036854775807"}, {"--tokens=9223372036854775807", "must be 0 .. 1073741823"});
+    refused({"--tokens", "-1"}, {"--tokens=-1"});
+    refused({"--layers", "1"}, {"layers=1", "must have an MoE layer among them"});
+#ifdef SHARDPROOF_HAS_GPU
+    refused({"--grouped-gemm", "cutlass", "--dtype", "f32"}, {"--grouped-gemm=cutlass", "cannot multiply"});
+#endif
+}
+
 TEST(CheckCommand, RefusesWhatItDoesNotRun) {
     expect_refused(check_args({"--dispatcher", "windows"}), 2, {"--dispatcher=windows", "--backend gpu only"});
     expect_refused(check_args({"--backend", "gpu", "--deadline", "0"}), 2, {"--deadline=0", "from 0.1"});

@@ -16,7 +16,7 @@ void add_device_options(OptionSet& set, DeviceOptions& options) {
     set.text({"--dispatcher", "NAME", "of the GPU ranks: send-receive or windows (send-receive)"}, options.dispatcher);
     set.text({"--grouped-gemm", "NAME", "of the GPU ranks: cutlass or portable (the first that can)"},
              options.grouped_gemm);
-    set.text({"--deadline", "SECONDS", "no wait of a GPU rank is longer (60)"}, options.deadline);
+    set.text({"--deadline", "SECONDS", "no wait of a GPU rank is longer (60; fuzz: 20)"}, options.deadline);
 }
 
 void require_gpu_for(const DeviceOptions& options, Backend backend) {
@@ -38,11 +38,10 @@ void add_to(ReplayLine& line, const DeviceOptions& options) {
     if (!options.deadline.empty()) line.option("--deadline", options.deadline);
 }
 
-double deadline_of(const DeviceOptions& options) {
-    constexpr double kDefault = 60;
+double deadline_of(const DeviceOptions& options, double without) {
     constexpr double kShortest = 0.1;
     constexpr double kLongest = 86400;
-    if (options.deadline.empty()) return kDefault;
+    if (options.deadline.empty()) return without;
     double seconds = 0;
     const char* const end = options.deadline.data() + options.deadline.size();
     const auto [stop, error] = std::from_chars(options.deadline.data(), end, seconds);
@@ -73,10 +72,32 @@ void require_known_names(const DeviceOptions& options) {
     }
 }
 
-DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world) {
+std::string dispatcher_of(const DeviceOptions& options) {
+    return options.dispatcher.empty() ? "send-receive" : options.dispatcher;
+}
+
+std::string grouped_gemm_of(const DeviceOptions& options) {
+    return options.grouped_gemm.empty() ? "auto" : options.grouped_gemm;
+}
+
+DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world, double deadline_s_without) {
     return {.world = world,
             .transport = options.transport.empty() ? "auto" : options.transport,
-            .deadline_s = deadline_of(options)};
+            .deadline_s = deadline_of(options, deadline_s_without)};
+}
+
+void write_devices(const DevicesUsed& used, JsonWriter& json) {
+    const auto text_or_null = [&](std::string_view name, const std::string& text) {
+        json.key(name);
+        static_cast<void>(text.empty() ? json.null() : json.value(std::string_view{text}));
+    };
+    json.key("devices").begin_object().field("gpu", used.facts.gpu).field("transport", used.facts.transport);
+    text_or_null("nccl", used.facts.nccl.value_or(""));
+    text_or_null("dispatcher", used.dispatcher);
+    text_or_null("grouped_gemm", used.grouped_gemm);
+    json.field("cuda_driver", used.facts.cuda_driver).field("cuda_runtime", used.facts.cuda_runtime);
+    text_or_null("note", used.facts.note);
+    json.end_object();
 }
 
 }  // namespace shardproof::reports

@@ -5,6 +5,7 @@
 
 #include "props/device_check.hpp"
 #include "reports/forward_options.hpp"
+#include "reports/json.hpp"
 #include "reports/replay.hpp"
 
 namespace shardproof::reports {
@@ -13,7 +14,7 @@ struct DeviceOptions {
     std::string transport;     // "": auto
     std::string dispatcher;    // "": send-receive
     std::string grouped_gemm;  // "": auto
-    std::string deadline;      // seconds; "": 60
+    std::string deadline;      // seconds; "": 60, of fuzz 20
 };
 void add_device_options(OptionSet& set, DeviceOptions& options);
 // Throws InputError for a name that no table has, and for a dispatcher that does not go with the transport.
@@ -22,7 +23,21 @@ void require_known_names(const DeviceOptions& options);
 void require_gpu_for(const DeviceOptions& options, Backend backend);
 void add_to(ReplayLine& line, const DeviceOptions& options);
 
-[[nodiscard]] double deadline_of(const DeviceOptions& options);
-[[nodiscard]] DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world);
+// What is meant where nothing is given. A case of fuzz is small: there is less to wait for.
+inline constexpr double kDeadlineOfCheck_s = 60;
+inline constexpr double kDeadlineOfFuzz_s = 20;
+[[nodiscard]] double deadline_of(const DeviceOptions& options, double without = kDeadlineOfCheck_s);
+[[nodiscard]] std::string dispatcher_of(const DeviceOptions& options);
+[[nodiscard]] std::string grouped_gemm_of(const DeviceOptions& options);
+[[nodiscard]] DevicesOptions devices_of(const DeviceOptions& options, std::int64_t world,
+                                        double deadline_s_without = kDeadlineOfCheck_s);
+
+// What a run on devices used, for an answer: "devices": {"gpu": ..., "transport": ..., ...}.
+struct DevicesUsed {
+    DevicesFacts facts;
+    std::string dispatcher;    // "": several
+    std::string grouped_gemm;  // "": several
+};
+void write_devices(const DevicesUsed& used, JsonWriter& json);
 
 }  // namespace shardproof::reports

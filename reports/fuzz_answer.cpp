@@ -10,8 +10,6 @@
 namespace shardproof::reports {
 namespace {
 
-std::string replay_line(const std::string& case_word) { return "shardproof fuzz --replay " + case_word; }
-
 void print_traits(const props::FuzzReport& report, std::ostream& out) {
     out << "traits   share of cases\n";
     for (const auto& [name, cases] : report.traits) {
@@ -34,10 +32,10 @@ void print_mutants(const props::FuzzReport& report, std::ostream& out) {
     out << fmt::format("verdict  {} of {} mutants killed\n", killed, report.mutants.size());
 }
 
-void print_failures(const props::FuzzReport& report, std::ostream& out) {
+void print_failures(const props::FuzzReport& report, const std::string& replay, std::ostream& out) {
     for (const props::FuzzFailure& failure : report.failures) {
         out << fmt::format("FAILED   {}: {}\n", failure.law, failure.message);
-        out << fmt::format("replay   {}\n", replay_line(failure.shrunk));
+        out << fmt::format("replay   {}\n", replay + " " + failure.shrunk);
         if (failure.original != failure.shrunk) out << fmt::format("  was    {}\n", failure.original);
     }
 }
@@ -51,7 +49,7 @@ void write_mutant(const props::MutantReport& mutant, JsonWriter& json) {
 
 }  // namespace
 
-void print_fuzz(const props::FuzzReport& report, std::ostream& out) {
+void print_fuzz(const props::FuzzReport& report, const std::string& replay, std::ostream& out) {
     if (!report.mutants.empty()) {
         print_mutants(report, out);
         return;
@@ -65,11 +63,12 @@ void print_fuzz(const props::FuzzReport& report, std::ostream& out) {
     out << fmt::format(
         "bounds   largest error/bound {:.3f}; {} of {} judged tokens chose other experts within the bound\n",
         report.max_ratio, report.tokens_with_other_ids, report.tokens);
-    print_failures(report, out);
+    print_failures(report, replay, out);
     out << (report.failures.empty() ? "verdict  no law broken\n" : "verdict  FAILED\n");
 }
 
-void write_fuzz(const props::FuzzReport& report, JsonWriter& json) {
+void write_fuzz(const props::FuzzReport& report, const std::string& replay, const std::optional<DevicesUsed>& devices,
+                JsonWriter& json) {
     const auto counts = [&](std::string_view name, const std::map<std::string, std::int64_t>& of) {
         json.key(name).begin_object();
         for (const auto& [key, count] : of) json.field(key, count);
@@ -85,11 +84,18 @@ void write_fuzz(const props::FuzzReport& report, JsonWriter& json) {
     for (const props::FuzzFailure& failure : report.failures) {
         json.begin_object().field("law", failure.law).field("case", failure.original);
         json.field("shrunk", failure.shrunk).field("message", failure.message);
-        json.field("replay", replay_line(failure.shrunk)).end_object();
+        json.field("replay", replay + " " + failure.shrunk).end_object();
     }
     json.end_array().key("mutants").begin_array();
     for (const props::MutantReport& mutant : report.mutants) write_mutant(mutant, json);
-    json.end_array().end_object();
+    json.end_array();
+    if (devices) {
+        json.key("skipped_laws").begin_object();
+        for (const auto& [name, why] : report.skipped_laws) json.field(name, why);
+        json.end_object();
+        write_devices(*devices, json);
+    }
+    json.end_object();
 }
 
 }  // namespace shardproof::reports

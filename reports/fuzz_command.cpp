@@ -8,6 +8,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "oracle/model/error.hpp"
@@ -25,6 +26,7 @@
 #include "reports/fuzz_answer.hpp"
 #include "reports/option_set.hpp"
 #include "reports/progress.hpp"
+#include "reports/replay.hpp"
 #include "reports/text.hpp"
 
 namespace shardproof::reports {
@@ -81,34 +83,70 @@ props::FuzzOptions fuzz_options(const Options& options, Backend backend) {
     fuzz.mutants = options.mutants;
     // Both refuse what they do not know; it is too late for that once the answer has begun.
     if (!fuzz.law.empty() && backend == Backend::sim) static_cast<void>(props::laws_named(fuzz.law));
-    if (!fuzz.law.empty() && backend == Backend::gpu) static_cast<void>(props::device_laws_named(fuzz.law));
     if (fuzz.mutants) static_cast<void>(props::mutants_named(*fuzz.mutants));
     return fuzz;
 }
 
-// The devices are there before the answer begins, or it is said that there are none.
-props::DeviceFuzzOptions device_options(const DeviceOptions& options, Backend backend) {
-    constexpr std::int64_t kLargestWorld = 16;
-    props::DeviceFuzzOptions devices;
-    if (backend != Backend::gpu) return devices;
-    devices.devices = devices_of(options, kLargestWorld);
-    devices.windows = options.transport != "loopback" && options.dispatcher != "send-receive";
-    devices.made = std::make_shared<Devices>(devices.devices);
-    return devices;
+// Refuses what no devices would take, before any are looked for.
+props::DeviceFuzzOptions device_options(const Options& options, props::FuzzOptions fuzz) {
+    const DevicesOptions wanted = devices_of(options.devices, props::kDeviceWorldMax, kDeadlineOfFuzz_s);
+    props::DeviceFuzzOptions on_devices{.fuzz = std::move(fuzz),
+                                        .dispatcher = options.devices.dispatcher,
+                                        .grouped_gemm = options.devices.grouped_gemm,
+                                        .deadline_s = wanted.deadline_s,
+                                        .make = [wanted] { return make_devices(wanted); }};
+    props::require_fuzzable(on_devices);
+    const auto laws = props::device_laws_named(options.law, options.devices.dispatcher);
+    const auto by_windows = [](const props::DeviceLaw* law) { return law->dispatcher == "windows"; };
+    if (options.devices.transport == "loopback" && std::ranges::all_of(laws, by_windows)) {
+        throw InputError({"command line", "--law", options.law,
+                          "must not be given with --transport loopback: it stores through NCCL's windows"});
+    }
+    require_one_process("fuzz");
+    return on_devices;
+}
+
+std::string replay_of(const Options& options) {
+    ReplayLine line{"fuzz"};
+    if (options.backend != "sim") line.option("--backend", options.backend);
+    add_to(line, options.devices);
+    return line.word("--replay").text();
 }
 
 // With a bar, which is gone when the answer is printed. Time or cases bound the run; a tenth of a second is one step.
-props::FuzzReport fuzzed(props::FuzzOptions& fuzz, const props::DeviceFuzzOptions& on_devices, const Console& console) {
+template <class Fuzz>
+props::FuzzReport with_progress(props::FuzzOptions& fuzz, const Console& console, Fuzz&& run) {
     const bool timed = fuzz.seconds.has_value();
     Progress progress{console, "fuzzing",
                       timed ? static_cast<std::int64_t>(*fuzz.seconds * 10) : fuzz.cases.value_or(1000)};
     fuzz.progress = [&](const props::FuzzProgress& at) {
         progress.set(timed ? static_cast<std::int64_t>(at.seconds * 10) : at.cases);
     };
-    if (!on_devices.made) return props::fuzz(fuzz);
-    props::DeviceFuzzOptions options = on_devices;
-    options.fuzz = fuzz;
-    return props::fuzz_devices(options);
+    return run();
+}
+
+int told(const props::FuzzReport& report, const Options& options, const std::optional<DevicesUsed>& used,
+         const Answer& answer) {
+    const std::string replay = replay_of(options);
+    print_fuzz(report, replay, answer.text());
+    answer.json([&](JsonWriter& json) { write_fuzz(report, replay, used, json); });
+    return report.ok ? exit_ok : exit_failed;
+}
+
+int fuzz_on_gpu(const Options& options, props::FuzzOptions fuzz, const Answer& answer, const Console& console) {
+    props::DeviceFuzzOptions on_devices = device_options(options, std::move(fuzz));
+    // The devices are there before the answer begins, or it is said that there are none.
+    std::unique_ptr<Devices> devices = on_devices.make();
+    const auto left_out = props::laws_left_out(on_devices, *devices);
+    const DevicesUsed used{.facts = devices->facts(),
+                           .dispatcher = options.devices.dispatcher,
+                           .grouped_gemm = options.devices.grouped_gemm};
+    for (const auto& [law, why] : left_out) console.err << fmt::format("note: law {} is left out: {}\n", law, why);
+    answer.text() << fmt::format("seed     {}\n", on_devices.fuzz.seed);
+    answer.text() << fmt::format("devices  {}\n", devices->describe());
+    const props::FuzzReport report =
+        with_progress(on_devices.fuzz, console, [&] { return props::fuzz_devices(on_devices, std::move(devices)); });
+    return told(report, options, used, answer);
 }
 
 int run_fuzz(const Options& options, const Console& console) {
@@ -116,13 +154,10 @@ int run_fuzz(const Options& options, const Console& console) {
     const Backend backend = backend_of(options.backend, false);
     require_gpu_for(options.devices, backend);
     props::FuzzOptions fuzz = fuzz_options(options, backend);
-    const props::DeviceFuzzOptions on_devices = device_options(options.devices, backend);
+    if (backend == Backend::gpu) return fuzz_on_gpu(options, std::move(fuzz), answer, console);
     answer.text() << fmt::format("seed     {}\n", fuzz.seed);
-    if (on_devices.made) answer.text() << fmt::format("devices  {}\n", on_devices.made->describe());
-    const props::FuzzReport report = fuzzed(fuzz, on_devices, console);
-    print_fuzz(report, answer.text());
-    answer.json([&](JsonWriter& json) { write_fuzz(report, json); });
-    return report.ok ? exit_ok : exit_failed;
+    const props::FuzzReport report = with_progress(fuzz, console, [&] { return props::fuzz(fuzz); });
+    return told(report, options, std::nullopt, answer);
 }
 
 }  // namespace

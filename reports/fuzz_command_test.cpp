@@ -108,6 +108,32 @@ TEST(FuzzCommand, RefusesWhatItDoesNotKnow) {
     expect_refused({"--mutants", "m13", "--replay", "rules=titan-infer"}, 2, {"--replay", "--mutants"});
 }
 
+TEST(FuzzCommand, RefusesWhatNoDevicesWouldTakeBeforeItLooksForAny) {
+    const auto refused = [](std::vector<std::string> args, const std::vector<std::string>& texts) {
+        args.insert(args.end(), {"--backend", "gpu"});
+        expect_refused(args, 2, texts);
+    };
+    refused({"--law", "gpu.windows", "--dispatcher", "send-receive"}, {"--law=gpu.windows", "gpu.send-receive.layer"});
+    refused({"--law", "gpu.windows", "--transport", "loopback"}, {"--law=gpu.windows", "--transport loopback"});
+    refused({"--law", "no-such-law"}, {"--law=no-such-law", "must be one of gpu.send-receive.layer"});
+    refused({"--replay", "rules=titan-train,experts=32,dp_shard=32"}, {"case: world=32", "must be at most 16"});
+    refused({"--replay", "dense_layers=0"}, {"--replay=", "nothing was judged"});
+    refused({"--replay", "rules=titan-infer", "--dispatcher", "windows"}, {"nothing was judged"});
+    refused({"--deadline", "0"}, {"--deadline=0"});
+}
+
+#ifdef SHARDPROOF_HAS_GPU
+TEST(FuzzCommand, IsNotOneOfSeveralProcesses) {
+    const std::vector<std::pair<std::string, std::string>> variables{{"OMPI_COMM_WORLD_RANK", "0"},
+                                                                     {"OMPI_COMM_WORLD_SIZE", "2"},
+                                                                     {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
+                                                                     {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}};
+    for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
+    expect_refused({"--backend", "gpu"}, 2, {"--backend=gpu", "fuzz runs all ranks in one process", "2 that mpirun"});
+    for (const auto& [name, value] : variables) unsetenv(name.c_str());
+}
+#endif
+
 TEST(FuzzCommand, RefusesBoundsThatAreNone) {
     for (const char* seconds : {"0", "-1", "nan", "inf", "1s", "", "1e9"}) {
         expect_refused({"--seconds", seconds}, 2, {"--seconds", "number of seconds"});

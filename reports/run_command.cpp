@@ -81,12 +81,8 @@ int run_run(const Options& options, const Console& console) {
     const Answer answer(options.json, console, options.model);
     const Backend backend = backend_of(options.backend, true);
     const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
-    if (backend == Backend::gpu) {
-        throw EnvironmentError("run --backend gpu: GPU ranks run MoE layers, not whole models",
-                               "use check --backend gpu, or run --backend sim");
-    }
     const Layout layout = layout_of(options.layout);
-    if (backend == Backend::sim) sim::require_runnable(layout.dims);
+    if (backend != Backend::oracle) sim::require_runnable(layout.dims);
     if (backend == Backend::oracle) refuse_dtype_of_oracle(options);
     require_writable(options.out, "--out");
     require_not_of_model(options.out, "--out", options.model);
@@ -96,6 +92,10 @@ int run_run(const Options& options, const Console& console) {
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = make_plan(model, layout.dims, *layout.rules);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
+    if (backend == Backend::gpu) {
+        throw EnvironmentError("run --backend gpu: GPU ranks run MoE layers, not whole models",
+                               "use check --backend gpu, or run --backend sim");
+    }
     require_memory(backend == Backend::oracle ? oracle_bytes(model.config, ids) : forward_bytes(plan, ids, false),
                    "run", "--layers N");
     print_notes(layout, plan, console);

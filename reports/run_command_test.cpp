@@ -241,6 +241,14 @@ TEST(RunCommand, RefusesWhatTheBackendsLack) {
     expect_refused(args({}), 2, {"--backend: must be given"}, out);
     expect_refused(args({"--backend", "cpu"}), 2, {"--backend=cpu", "oracle, sim or gpu"}, out);
     expect_refused(args({"--backend", "gpu"}), 3, {"MoE layers", "--backend sim"}, out);
+    // Bad input first: what is wrong with it holds for every backend.
+    expect_refused(args({"--backend", "gpu", "--cp", "2"}), 2, {"--cp=2", "must be 1"}, out);
+    expect_refused(args({"--backend", "gpu", "--layers", "9"}), 2, {"9"}, out);
+    expect_refused({"run", kDemo, "--backend", "gpu", "--input-ids", kDemo + "/absent", "--out", out}, 2, {"absent"},
+                   out);
+    expect_refused(
+        {"run", folder / "absent", "--backend", "gpu", "--input-ids", kDemo + "/golden.safetensors", "--out", out}, 2,
+        {"absent"}, out);
     expect_refused(args({"--backend", "sim", "--dtype", "f16"}), 2, {"--dtype=f16", "f32 or bf16"}, out);
     expect_refused(args({"--backend", "oracle", "--dtype", "f32"}), 2,
                    {"--dtype=f32: has no meaning with --backend oracle"}, out);

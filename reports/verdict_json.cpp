@@ -17,7 +17,7 @@ void write_failure(const std::optional<Mismatch>& failure, JsonWriter& json) {
 }
 
 void write_check(const CheckReport& report, const Plan& plan, const std::string& backend, const std::string& replay,
-                 JsonWriter& json) {
+                 const std::optional<OnDevices>& devices, JsonWriter& json) {
     json.begin_object().field("ok", report.ok()).field("backend", backend).field("rules", plan.rules);
     json.field("world", plan.world()).key("dims");
     write_dims(plan.dims, json);
@@ -33,6 +33,10 @@ void write_check(const CheckReport& report, const Plan& plan, const std::string&
     }
     json.end_array();
     write_failure(report.failure, json);
+    if (devices) {
+        write_devices(devices->used, json);
+        json.field("seed", devices->seed);
+    }
     json.field("replay", replay).end_object();
 }
 
