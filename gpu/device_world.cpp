@@ -11,15 +11,9 @@
 namespace shardproof::gpu {
 namespace {
 
-void require_one(std::string_view option, std::int64_t degree) {
-    if (degree == 1) return;
-    throw InputError{{"command line", std::string{option}, std::to_string(degree),
-                      "must be 1: devices do not run this degree; plan takes it"}};
-}
-
-// The router's kernel keeps a token's scores in the registers of one warp.
+// The kernels keep a token's scores in the registers of one warp, and a group's counts in shared memory.
 void require_few_experts(std::int64_t num_experts) {
-    constexpr std::int64_t kMost = 8192;
+    constexpr std::int64_t kMost = 4096;
     if (num_experts <= kMost) return;
     throw InputError{{"config.json", "num_experts", std::to_string(num_experts),
                       "must be at most " + std::to_string(kMost) + " for devices to route to"}};
@@ -84,8 +78,7 @@ struct DeviceWorld::Impl {
 
 DeviceWorld::DeviceWorld(const Plan& plan, const Checkpoint& checkpoint, Session& session,
                          const WorldOptions& options) {
-    require_one("--cp", plan.dims.cp());
-    require_one("--pp", plan.dims.pp());
+    require_runnable(plan.dims);
     require_few_experts(plan.config.router.num_experts);
     impl_ = std::make_unique<Impl>(plan, checkpoint, session, options);
 }

@@ -9,6 +9,7 @@
 #include "gpu/kernels/router.cuh"
 #include "gpu/kernels/rows.cuh"
 #include "oracle/model/error.hpp"
+#include "sim/plan/shard.hpp"
 
 namespace shardproof::gpu {
 

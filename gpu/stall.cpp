@@ -4,16 +4,10 @@
 
 #include <algorithm>
 
+#include "sim/plan/rank_names.hpp"
+
 namespace shardproof::gpu {
 namespace {
-
-std::string named(const std::vector<Rank>& ranks) {
-    constexpr std::size_t kNamed = 8;
-    std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-    for (std::size_t i = 0; i < std::min(ranks.size(), kNamed); ++i)
-        text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i].value());
-    return ranks.size() > kNamed ? text + fmt::format(" and {} more", ranks.size() - kNamed) : text;
-}
 
 // nullptr: not among them.
 const Standing* find(const std::vector<Standing>& standings, Rank rank) {
@@ -71,14 +65,15 @@ std::string describe(const StallScene& scene) {
     const std::string text = fmt::format("rank {} waits in {}", first.rank.value(), first.call);
     if (!first.absent.empty()) {
         const Rank absent = first.absent.front();
-        return text + fmt::format(" for {}; rank {} {}", named(first.absent), absent.value(), does(absent, scene));
+        return text +
+               fmt::format(" for {}; rank {} {}", named_ranks(first.absent), absent.value(), does(absent, scene));
     }
     std::vector<Rank> unasked;
     for (const Rank member : find(scene.here, first.rank)->group) {
         if (!scene.elsewhere && find(scene.here, member) == nullptr) unasked.push_back(member);
     }
     return unasked.empty() ? text + " with all its members"
-                           : text + fmt::format(" with {} of other processes", named(unasked));
+                           : text + fmt::format(" with {} of other processes", named_ranks(unasked));
 }
 
 }  // namespace shardproof::gpu

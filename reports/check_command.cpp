@@ -167,7 +167,7 @@ int run_check(const Options& options, const Console& console) {
     const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
     require_gpu_for(options.devices, backend);
     const Layout layout = layout_of(options.layout);
-    sim::require_runnable(layout.dims);
+    require_runnable(layout.dims);
     const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
     if (backend == Backend::gpu) require_countable("--tokens", options.tokens.tokens.value_or(0), model.config);

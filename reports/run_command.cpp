@@ -82,7 +82,7 @@ int run_run(const Options& options, const Console& console) {
     const Backend backend = backend_of(options.backend, true);
     const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
     const Layout layout = layout_of(options.layout);
-    if (backend != Backend::oracle) sim::require_runnable(layout.dims);
+    if (backend != Backend::oracle) require_runnable(layout.dims);
     if (backend == Backend::oracle) refuse_dtype_of_oracle(options);
     require_writable(options.out, "--out");
     require_not_of_model(options.out, "--out", options.model);

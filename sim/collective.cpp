@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/rank_names.hpp"
 
 namespace shardproof::sim {
 
@@ -15,15 +16,6 @@ namespace {
 
 std::int64_t sum_of(std::span<const std::int64_t> counts) {
     return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-}
-
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text = "[";
-    for (std::size_t i = 0; i < ranks.size(); ++i) {
-        if (i == 8 && ranks.size() > 9) return text + fmt::format(",... {} ranks]", ranks.size());
-        text += fmt::format("{}{}", i == 0 ? "" : ",", ranks[i].value());
-    }
-    return text + "]";
 }
 
 // What a call's buffers must measure, in elements, given its counts.
@@ -162,7 +154,7 @@ std::string to_string(const CollectiveCall& call) {
                            call.what);
     }
     return fmt::format("{}({}, {} bytes out, {} in) on {} {}: {}", name_of(call.kind), name_of(call.dtype),
-                       call.send_bytes(), call.receive_bytes(), call.group->name(), ranks_text(call.group->ranks()),
+                       call.send_bytes(), call.receive_bytes(), call.group->name(), group_text(call.group->ranks()),
                        call.what);
 }
 

@@ -10,23 +10,6 @@
 
 namespace shardproof::sim {
 
-namespace {
-
-void require_one(std::string_view option, std::int64_t degree) {
-    if (degree == 1) return;
-    throw InputError({.file = "command line",
-                      .field = std::string{option},
-                      .value = std::to_string(degree),
-                      .rule = "must be 1: virtual ranks do not run this degree; plan takes it"});
-}
-
-}  // namespace
-
-void require_runnable(const ParallelDims& dims) {
-    require_one("--cp", dims.cp());
-    require_one("--pp", dims.pp());
-}
-
 Forward::Forward(const Plan& plan, const Checkpoint& checkpoint, const Batch& batch, const ForwardOptions& options)
     : plan_{plan}, checkpoint_{checkpoint}, options_{options}, world_{plan.world(), options.seed} {
     require_runnable(plan.dims);

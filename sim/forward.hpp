@@ -55,7 +55,4 @@ private:
     bool stalled_ = false;
 };
 
-// Throws InputError naming --cp or --pp.
-void require_runnable(const ParallelDims& dims);
-
 }  // namespace shardproof::sim

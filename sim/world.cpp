@@ -6,19 +6,9 @@
 #include <array>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/rank_names.hpp"
 
 namespace shardproof::sim {
-
-namespace {
-
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text;
-    for (std::size_t i = 0; i < std::min<std::size_t>(ranks.size(), 8); ++i)
-        text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i].value());
-    return ranks.size() > 8 ? text + fmt::format(" and {} more", ranks.size() - 8) : text;
-}
-
-}  // namespace
 
 bool RankContext::Awaiter::await_ready() {
     return world->faults_ != nullptr && world->faults_->on_call &&
@@ -142,8 +132,8 @@ Stall World::deadlock() const {
     }
     if (!stall.waits.empty()) {
         const Stall::Wait& first = stall.waits.front();
-        stall.message = fmt::format("deadlock: rank {} waits in {} for rank{} {}", first.rank.value(), first.call,
-                                    first.absent.size() == 1 ? "" : "s", ranks_text(first.absent));
+        stall.message = fmt::format("deadlock: rank {} waits in {} for {}", first.rank.value(), first.call,
+                                    named_ranks(first.absent));
         if (!first.absent.empty()) {
             const Rank absent = first.absent.front();
             const CollectiveCall* call = ranks_[absent.idx()].pending;

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <string_view>
 
+#include "sim/plan/rank_names.hpp"
+
 namespace shardproof::gpu {
 namespace {
 
@@ -41,12 +43,6 @@ std::uint64_t mix(std::uint64_t hash, const DeviceCall& call) {
     return hash;
 }
 
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text;
-    for (const Rank rank : ranks) text += fmt::format("{}{}", text.empty() ? "" : ",", rank.value());
-    return text;
-}
-
 }  // namespace
 
 void CallHistory::add(std::span<const DeviceCall> calls) {
@@ -57,7 +53,7 @@ void CallHistory::add(std::span<const DeviceCall> calls) {
         const auto [found, added] = idx_of_.try_emplace(call.group->ranks, claims_.size());
         if (added)
             claims_.push_back(
-                {.key = prefix_ + ranks_text(call.group->ranks), .number = 0, .hash = 0xcbf29ce484222325U, .text = {}});
+                {.key = prefix_ + all_ranks(call.group->ranks), .number = 0, .hash = 0xcbf29ce484222325U, .text = {}});
         StoreClaim& claim = claims_[found->second];
         ++claim.number;
         claim.hash = mix(claim.hash, call);

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/rank_names.hpp"
 
 namespace shardproof::gpu {
 namespace {
@@ -20,15 +21,6 @@ std::int64_t bytes_of(std::int64_t elements, DType dtype) { return elements * bi
 // The count at a member's place; 0 where a call has too few, which own_fault() reports.
 std::int64_t count_at(const std::vector<std::int64_t>& counts, std::size_t idx) {
     return idx < counts.size() ? counts[idx] : 0;
-}
-
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text = "[";
-    for (std::size_t i = 0; i < ranks.size(); ++i) {
-        if (i == 8 && ranks.size() > 9) return text + fmt::format(",... {} ranks]", ranks.size());
-        text += fmt::format("{}{}", i == 0 ? "" : ",", ranks[i].value());
-    }
-    return text + "]";
 }
 
 // What a call contradicts by itself.
@@ -132,7 +124,7 @@ std::int64_t DeviceCall::receive_bytes() const {
 
 std::string to_string(const DeviceCall& call) {
     return fmt::format("{}({}, {} bytes out, {} in) on {} {}{}{}", name_of(call.kind), name_of(call.dtype),
-                       call.send_bytes(), call.receive_bytes(), call.group->axis, ranks_text(call.group->ranks),
+                       call.send_bytes(), call.receive_bytes(), call.group->axis, group_text(call.group->ranks),
                        call.what.empty() ? "" : ": ", call.what);
 }
 

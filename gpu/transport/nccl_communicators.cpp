@@ -9,15 +9,10 @@
 #include "gpu/stall.hpp"
 #include "gpu/transport/nccl_group.hpp"
 #include "gpu/transport/store.hpp"
+#include "sim/plan/rank_names.hpp"
 
 namespace shardproof::gpu {
 namespace {
-
-std::string ranks_text(const std::vector<Rank>& ranks) {
-    std::string text;
-    for (const Rank rank : ranks) text += fmt::format("{}{}", text.empty() ? "" : ",", rank.value());
-    return text;
-}
 
 [[noreturn]] void stall(DeviceStall::Kind kind, std::string message) {
     throw StallError{{.kind = kind, .waits = {}, .message = std::move(message)}};
@@ -84,7 +79,7 @@ void NcclCommunicators::finish(ncclComm_t comm, std::string_view what, Moment de
 }
 
 std::string NcclCommunicators::key(const RankGroup& group, std::string_view what) const {
-    return peers_.key(fmt::format("group {}/{}", ranks_text(group.ranks), what));
+    return peers_.key(fmt::format("group {}/{}", all_ranks(group.ranks), what));
 }
 
 // The first member's process makes it, the others get it from the store.
@@ -162,7 +157,7 @@ std::vector<Rank> NcclCommunicators::not_here(const RankGroup& group) {
 
 void NcclCommunicators::report(const RankGroup& group, DeviceStall stall) {
     const std::vector<Rank> absent = not_here(group);
-    const std::string call = fmt::format("connect on {} [{}]", group.axis, ranks_text(group.ranks));
+    const std::string call = fmt::format("connect on {} [{}]", group.axis, all_ranks(group.ranks));
     for (const Rank member : group.ranks) {
         if (local_idx(member) < options_.local_ranks.size())
             stall.waits.push_back({.rank = member, .call = call, .absent = absent});
@@ -173,7 +168,7 @@ void NcclCommunicators::report(const RankGroup& group, DeviceStall stall) {
                                 : fmt::format("{}: {}", prefix_of(stall.kind), stall.message);
     stall.message = fmt::format("{}: rank {} waits in {}", why, stall.waits.at(0).rank.value(), call);
     if (!absent.empty())
-        stall.message += fmt::format(" for rank{} {}", absent.size() == 1 ? "" : "s", ranks_text(absent));
+        stall.message += fmt::format(" for rank{} {}", absent.size() == 1 ? "" : "s", all_ranks(absent));
     throw StallError{std::move(stall)};
 }
 

@@ -5,6 +5,7 @@
 
 #include "oracle/model/error.hpp"
 #include "sim/layers/rope.hpp"
+#include "sim/plan/shard.hpp"
 
 namespace shardproof::sim {
 

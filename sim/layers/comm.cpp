@@ -165,11 +165,4 @@ Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContex
     co_return weight;
 }
 
-std::vector<std::int64_t> slices_of(std::int64_t num_rows, std::size_t num_members) {
-    std::vector<std::int64_t> rows(num_members);
-    for (std::size_t m = 0; m < num_members; ++m)
-        rows[m] = chunk(num_rows, static_cast<std::int64_t>(num_members), static_cast<std::int64_t>(m)).size();
-    return rows;
-}
-
 }  // namespace shardproof::sim

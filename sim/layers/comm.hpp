@@ -38,7 +38,4 @@ Task<std::vector<std::int64_t>> all_to_all_counts(RankContext& rank, const Group
 // bf16 arithmetic rounded to bf16).
 Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContext& run, Role role);
 
-// How `num_rows` rows are dealt over a tp group: rows of each member.
-[[nodiscard]] std::vector<std::int64_t> slices_of(std::int64_t num_rows, std::size_t num_members);
-
 }  // namespace shardproof::sim

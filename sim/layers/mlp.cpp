@@ -4,6 +4,7 @@
 
 #include "sim/layers/experts.hpp"
 #include "sim/layers/router.hpp"
+#include "sim/plan/shard.hpp"
 
 namespace shardproof::sim {
 

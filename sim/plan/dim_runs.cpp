@@ -78,6 +78,13 @@ Run chunk(std::int64_t extent, std::int64_t parts, std::int64_t idx) {
     return {std::min(extent, size * idx), std::min(extent, size * (idx + 1))};
 }
 
+std::vector<std::int64_t> slices_of(std::int64_t num_rows, std::size_t num_members) {
+    std::vector<std::int64_t> rows(num_members);
+    for (std::size_t m = 0; m < num_members; ++m)
+        rows[m] = chunk(num_rows, static_cast<std::int64_t>(num_members), static_cast<std::int64_t>(m)).size();
+    return rows;
+}
+
 IndexRuns chunk(const IndexRuns& runs, std::int64_t parts, std::int64_t idx) {
     IndexRuns result;
     append_positions(result, runs, chunk(num_indices(runs), parts, idx));

@@ -97,4 +97,10 @@ ParallelDims ParallelDims::parse(const RawDims& raw) {
     return ParallelDims{dims};
 }
 
+void require_runnable(const ParallelDims& dims) {
+    constexpr const char* kRule = "must be 1: ranks that run do not take this degree; plan does";
+    if (dims.cp() > 1) refuse("--cp", dims.cp(), kRule);
+    if (dims.pp() > 1) refuse("--pp", dims.pp(), kRule);
+}
+
 }  // namespace shardproof

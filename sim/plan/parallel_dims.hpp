@@ -42,4 +42,7 @@ private:
     RawDims raw_;
 };
 
+// What executes plans runs no cp and no pp beyond 1. Throws InputError naming the degree.
+void require_runnable(const ParallelDims& dims);
+
 }  // namespace shardproof

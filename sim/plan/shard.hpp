@@ -17,6 +17,9 @@ namespace shardproof {
 // The same of a list of runs: positions chunk(num_indices(runs), parts, idx) of their concatenation.
 [[nodiscard]] IndexRuns chunk(const IndexRuns& runs, std::int64_t parts, std::int64_t idx);
 
+// Rows of each member of a group of `num_members` when `num_rows` are dealt in order, as chunk() does.
+[[nodiscard]] std::vector<std::int64_t> slices_of(std::int64_t num_rows, std::size_t num_members);
+
 // One tensor on one mesh: one placement an axis.
 struct Layout {
     const Mesh* mesh = nullptr;
