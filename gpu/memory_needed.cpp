@@ -53,8 +53,10 @@ RowCounts count_rows(const Plan& plan, std::int64_t layer, Rank rank, std::span<
         rows.may_arrive = rows.dispatched * plan.config.router.top_k;
         return rows;
     }
+    // Windows are as large on every rank as the one with most experts needs.
     const ExpertMap experts = expert_map(plan, layer);
-    const auto locals = static_cast<std::int64_t>(experts.held[groups.ep.idx_of(rank)].size());
+    std::int64_t locals = 0;
+    for (const auto& held : experts.held) locals = std::max(locals, static_cast<std::int64_t>(held.size()));
     std::int64_t of_group = rows_in(groups.ep);
     if (way == RowsOf::slice) {
         const std::int64_t tp = plan.dims.tp();
@@ -104,11 +106,12 @@ void require_device_memory(const Plan& plan, const Session& session, std::span<c
         }
         needed[local.device] += most + gemm_workspace_bytes(plan, local);
     }
-    for (const auto& [device, bytes] : needed) {
+    for (const auto& [device, own] : needed) {
+        const std::int64_t bytes = own * session.processes_on(device);
         const std::int64_t free = bytes_free_on(device);
         if (bytes <= free) continue;
         throw EnvironmentError{"device " + std::to_string(device) + " needs " + std::to_string(bytes) +
-                                   " bytes for a layer of its ranks and has " + std::to_string(free) + " free",
+                                   " bytes for a layer of the ranks on it and has " + std::to_string(free) + " free",
                                "give fewer tokens or more devices, or free the device's memory"};
     }
 }

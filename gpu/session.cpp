@@ -93,6 +93,15 @@ std::span<const LocalRank> Session::local_ranks() const { return impl_->ranks; }
 const Processes& Session::processes() const { return impl_->processes; }
 std::string_view Session::why_not_nccl() const { return impl_->why_not_nccl; }
 Store* Session::store() { return impl_->store.get(); }
+std::int64_t Session::processes_on(int device) const {
+    const Processes& processes = impl_->processes;
+    const auto num_devices = static_cast<std::int64_t>(impl_->machine.devices.size());
+    if (processes.world == 1) return 1;
+    std::int64_t count = 0;
+    for (std::int64_t place = 0; place < processes.local_world; ++place)
+        count += impl_->machine.devices[static_cast<std::size_t>(place % num_devices)].ordinal == device ? 1 : 0;
+    return std::max<std::int64_t>(count, 1);
+}
 std::string Session::describe() const {
     const DeviceInfo& first = impl_->machine.devices.front();
     const std::string text = first.name + ", " + impl_->transport->describe();

@@ -29,6 +29,8 @@ public:
     [[nodiscard]] std::span<const LocalRank> local_ranks() const;  // of options.world ranks
     [[nodiscard]] Store* store();  // nullptr where one process runs all ranks
     [[nodiscard]] const Processes& processes() const;
+    // Processes of this node whose ranks are on that device, this one among them.
+    [[nodiscard]] std::int64_t processes_on(int device) const;
     [[nodiscard]] std::string describe() const;
     // Where "auto" took loopback although there are several ranks: what NCCL lacks. Else empty.
     [[nodiscard]] std::string_view why_not_nccl() const;

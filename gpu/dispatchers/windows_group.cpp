@@ -2,6 +2,8 @@
 
 #ifdef SHARDPROOF_HAS_NCCL_DEVICE
 #include <algorithm>
+#include <cstdio>
+#include <exception>
 
 namespace shardproof::gpu {
 
@@ -84,11 +86,21 @@ void WindowGroup::resize(std::int64_t bytes) {
 
 void WindowGroup::release_windows() noexcept {
     bytes_ = 0;
-    for (Member& member : members_) {
+    for (const Member& member : members_) {
         if (member.window != nullptr && !abandoned_) api_.deregister_window(member.comm, member.window);
-        member.window = nullptr;
     }
     for (Member& member : members_) {
+        if (member.window == nullptr || abandoned_) continue;
+        try {
+            transport_.finish(static_cast<ncclComm_t>(member.comm), "ncclCommWindowDeregister");
+        } catch (const std::exception& error) {
+            // What NCCL may still map is better lost than freed.
+            std::fprintf(stderr, "shardproof: giving back a window: %s\n", error.what());
+            member.memory = nullptr;
+        }
+    }
+    for (Member& member : members_) {
+        member.window = nullptr;
         if (member.memory != nullptr) api_.free(member.memory);
         member.memory = nullptr;
     }
