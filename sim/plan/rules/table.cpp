@@ -1,6 +1,7 @@
 #include <array>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/rules/peers.hpp"
 #include "sim/plan/rules/pr_3143.hpp"
 #include "sim/plan/rules/titan.hpp"
 
@@ -17,6 +18,11 @@ constexpr std::array kRuleSets{
         "titan-infer-fsdp",
         "inference on FSDP's meshes: TP, then FSDP over (dp_replicate, fsdp); experts EP, then (dp_replicate, efsdp)",
         titan_infer_fsdp::check, titan_infer_fsdp::place},
+    RuleSet{"vllm", "vLLM: TP, replicated over data-parallel ranks; experts over all dp*tp ranks, whole or cut",
+            vllm::check, vllm::place, vllm::meshes, false, true},
+    RuleSet{"megatron",
+            "Megatron-Core's parallel folding: TP, replicated over the rest; experts EP and a TP of their own",
+            megatron::check, megatron::place, megatron::meshes, true, false},
     RuleSet{"pr-3143", "the specimen: TorchTitan's change #3143 as written, to look at; check and load refuse it",
             pr_3143::check, pr_3143::place, pr_3143::meshes},
 };
