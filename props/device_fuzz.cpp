@@ -57,7 +57,9 @@ private:
         return *devices_;
     }
 
-    [[nodiscard]] bool fits(const Case& c) const { return c.layout.world() <= options_.devices.world; }
+    [[nodiscard]] bool fits(const Case& c) const {
+        return c.layout.world() <= options_.devices.world && runs_on_devices(c.layout);
+    }
 
     // What breaks `law` on a case with `plant` in it. After a stall, and after an exception that may have left the
     // devices in disorder, they are made anew.
