@@ -40,6 +40,9 @@ struct Options {
 std::string replay_of(const Options& options, const Layout& layout) {
     ReplayLine line{"check"};
     line.word(options.model.string()).layout(layout.dims, layout.rules->name);
+    if (!options.layout.expert_placement.empty())
+        line.option("--vllm-expert-placement-strategy", options.layout.expert_placement);
+    if (options.layout.expert_map) line.option("--expert-map", options.layout.expert_map->string());
     if (options.layers) line.option("--layers", *options.layers);
     if (options.tokens.input_ids) {
         line.option("--input-ids", options.tokens.input_ids->string());
@@ -108,15 +111,18 @@ int run_check(const Options& options, const Console& console) {
     const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
-    const Plan plan = make_plan(model, layout.dims, *layout.rules);
+    const Plan plan = make_plan(model, layout.dims, *layout.rules, layout.options);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
     const Planted planted = plant(options.plant, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
+    // A plan that contradicts what its code declares fails as it stands: no rank runs it.
+    std::optional<Mismatch> declared = judge_declarations(plan);
+    if (backend == Backend::gpu && !declared) require_devices_run(plan);
     std::unique_ptr<Devices> devices;
-    if (backend == Backend::gpu) devices = std::make_unique<Devices>(wanted);
+    if (backend == Backend::gpu && !declared) devices = std::make_unique<Devices>(wanted);
 
     const Run run{.model = model,
                   .plan = plan,
@@ -131,8 +137,9 @@ int run_check(const Options& options, const Console& console) {
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);
     if (devices) answer.text() << fmt::format("devices  {}: the MoE layers\n", devices->describe());
-    CheckReport report =
-        devices ? checked_on_gpu(run, *devices, options.devices, console) : checked_on_sim(run, console);
+    CheckReport report = declared  ? failed_by_declaration(plan, std::move(*declared))
+                         : devices ? checked_on_gpu(run, *devices, options.devices, console)
+                                   : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
     if (reference && report.ok()) {
         answer.text() << fmt::format("oracle   gives the logits of {}\n", printable(options.reference->string()));
