@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
+#include "sim/plan/declaration.hpp"
 
 namespace shardproof {
 
@@ -128,7 +130,30 @@ std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank
                   "loaded bytes are not those of the checkpoint");
 }
 
+std::optional<Mismatch> judge_declarations(const Plan& plan) {
+    const std::vector<DeclarationViolation> violations = declaration_violations(plan);
+    if (violations.empty()) return std::nullopt;
+    const DeclarationViolation& first = violations.front();
+    return Mismatch{.layer = first.param,
+                    .rank = Rank{0},
+                    .coordinate = {},
+                    .got = 0,
+                    .want = 0,
+                    .bound = 0,
+                    .why = "axis " + first.axis + " " + first.reason};
+}
+
+CheckReport failed_by_declaration(const Plan& plan, Mismatch failure) {
+    CheckReport report;
+    const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
+    report.load.bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+    report.load_ok = false;
+    report.failure = std::move(failure);
+    return report;
+}
+
 CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options) {
+    if (auto failure = judge_declarations(plan)) return failed_by_declaration(plan, std::move(*failure));
     CheckReport report;
     sim::Forward forward{
         plan,

@@ -37,6 +37,12 @@ struct CheckReport {
 // A stage that stalls ends the run; one that loads or computes wrongly does not.
 [[nodiscard]] CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options);
 
+// What makes a plan fail before anything is loaded: the first declaration that contradicts it. Mismatch::layer is the
+// parameter's name, why begins with the axis.
+[[nodiscard]] std::optional<Mismatch> judge_declarations(const Plan& plan);
+// The report of a plan that fails so.
+[[nodiscard]] CheckReport failed_by_declaration(const Plan& plan, Mismatch failure);
+
 // Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and
 // cut by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.
 [[nodiscard]] std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank rank,

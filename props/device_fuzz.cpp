@@ -104,10 +104,14 @@ private:
         return *devices_;
     }
 
+    [[nodiscard]] static bool fits(const Case& c) {
+        return c.layout.world() <= kDeviceWorldMax && runs_on_devices(c.layout);
+    }
+
     // What `law` says of a case with `plant` in it. An exception other than the environment's may have left the devices
     // in disorder: they are made anew.
     Outcome outcome_of(const Case& c, const Plant& plant, const DeviceLaw& law, bool* changed = nullptr) {
-        if (c.layout.world() > kDeviceWorldMax || !law.applies(c)) return DoesNotApply{};
+        if (!fits(c) || !law.applies(c)) return DoesNotApply{};
         try {
             Subject subject{c, plant};
             if (changed != nullptr) *changed = subject.is_planted();
@@ -137,7 +141,7 @@ private:
 
     void try_case(const rc::Shrinkable<Case>& shrinkable, Counts counts) {
         const Case c = shrinkable.value();
-        if (c.layout.world() > kDeviceWorldMax || lost_) return;
+        if (!fits(c) || lost_) return;
         const bool counted = counts == Counts::cases;
         ++(counted ? report_.cases : report_.corpus);
         if (counted) count_case(c);

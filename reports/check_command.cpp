@@ -44,6 +44,9 @@ struct Options {
 std::string replay_of(const Options& options, const Layout& layout) {
     ReplayLine line{"check"};
     line.word(options.model.string()).layout(layout.dims, layout.rules->name);
+    if (!options.layout.expert_placement.empty())
+        line.option("--vllm-expert-placement-strategy", options.layout.expert_placement);
+    if (options.layout.expert_map) line.option("--expert-map", options.layout.expert_map->string());
     if (options.layers) line.option("--layers", *options.layers);
     if (options.tokens.input_ids) {
         line.option("--input-ids", options.tokens.input_ids->string());
@@ -173,16 +176,21 @@ int run_check(const Options& options, const Console& console) {
     if (backend == Backend::gpu) require_countable("--tokens", options.tokens.tokens.value_or(0), model.config);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     if (backend == Backend::gpu) require_countable("--input-ids", std::ssize(ids.ids), model.config);
-    const Plan plan = make_plan(model, layout.dims, *layout.rules);
+    const Plan plan = make_plan(model, layout.dims, *layout.rules, layout.options);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
-    if (backend == Backend::gpu) require_fit_for_devices(options, plan, arithmetic);
+    if (backend == Backend::gpu) {
+        require_devices_run(plan);
+        require_fit_for_devices(options, plan, arithmetic);
+    }
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
     const Planted planted = plant(options.plant, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
+    // A plan that contradicts what its code declares fails as it stands: no rank runs it.
+    std::optional<Mismatch> declared = judge_declarations(plan);
     DevicesAtHand at_hand;
-    if (backend == Backend::gpu) at_hand = find_devices(options, wanted, plan, arithmetic);
+    if (backend == Backend::gpu && !declared) at_hand = find_devices(options, wanted, plan, arithmetic);
     Devices* const devices = at_hand.devices.get();
 
     const Run run{.model = model,
@@ -201,8 +209,9 @@ int run_check(const Options& options, const Console& console) {
         answer.text() << fmt::format("devices  {}; {}, grouped GEMM by {}: the MoE layers\n", devices->describe(),
                                      at_hand.told->used.dispatcher, at_hand.told->used.grouped_gemm);
     }
-    CheckReport report =
-        devices ? checked_on_gpu(run, *devices, options.devices, console) : checked_on_sim(run, console);
+    CheckReport report = declared  ? failed_by_declaration(plan, std::move(*declared))
+                         : devices ? checked_on_gpu(run, *devices, options.devices, console)
+                                   : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
     if (reference && report.ok()) {
         answer.text() << fmt::format("oracle   gives the logits of {}\n", printable(options.reference->string()));

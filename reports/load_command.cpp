@@ -20,6 +20,7 @@
 #include "reports/output_folder.hpp"
 #include "reports/planned_model.hpp"
 #include "reports/text.hpp"
+#include "sim/plan/declaration.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -67,11 +68,15 @@ void require_replaceable(const fs::path& folder, std::int64_t world) {
     for (std::int64_t rank = 0; rank < world; ++rank) require(rank_file_name(Rank{rank}));
 }
 
-// A plan that does not cover every element cannot be loaded; the first violation names parameter and reason.
+// A plan that does not cover every element cannot be loaded, nor one whose code declares something else; each violation
+// names parameter, axis and reason.
 bool print_violations(const Plan& plan, const Answer& answer) {
-    const std::vector<std::string> violations = coverage_violations(plan);
+    std::vector<std::string> violations = coverage_violations(plan);
+    const bool covers = violations.empty();
+    for (std::string& line : to_lines(declaration_violations(plan))) violations.push_back(std::move(line));
     if (violations.empty()) return false;
-    answer.text() << fmt::format("load: FAILED: rules {} do not cover the model\n", plan.rules);
+    answer.text() << fmt::format("load: FAILED: rules {} {}\n", plan.rules,
+                                 covers ? "contradict what their code declares" : "do not cover the model");
     for (const std::string& violation : violations) answer.text() << "  " << violation << '\n';
     answer.json([&](JsonWriter& json) {
         json.begin_object().field("ok", false).key("violations").list(violations).end_object();
@@ -155,7 +160,7 @@ int run_load(const Options& options, const Console& console) {
     const Layout layout = layout_of(options.layout);
     const PlannedModel model =
         open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
-    const Plan plan = plan_of(model, layout.dims, *layout.rules);
+    const Plan plan = plan_of(model, layout.dims, *layout.rules, layout.options);
     const std::optional<Manifest> other =
         options.against ? std::optional{read_manifest(*options.against)} : std::nullopt;
     std::optional<OutputFolder> out;

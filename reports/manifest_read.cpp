@@ -26,6 +26,7 @@ public:
         if (found == value_->end()) throw InputError({*file_, path, "", "must be there"});
         return {*found, path, *file_};
     }
+    [[nodiscard]] bool has(const std::string& key) const { return value_->is_object() && value_->contains(key); }
     [[nodiscard]] std::vector<Field> items() const {
         if (!value_->is_array()) refuse("must be a list");
         std::vector<Field> fields;
@@ -93,6 +94,7 @@ Manifest manifest_of(const Field& root) {
     for (const char* name : {"pp", "dp_replicate", "dp_shard", "cp", "tp", "ep"}) {
         manifest.head.dims.emplace_back(name, root.at("dims").at(name).number());
     }
+    if (root.at("dims").has("etp")) manifest.head.dims.emplace_back("etp", root.at("dims").at("etp").number());
     for (const Field& field : root.at("ranks").items()) {
         ManifestRank rank{.rank = field.at("rank").number(), .file = field.at("file").text(), .params = {}};
         // A rank that is lacking is a difference, for the comparison to name.

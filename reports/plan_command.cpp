@@ -66,7 +66,7 @@ int run_plan(const Options& options, const Console& console) {
     const Layout layout = layout_of(options.layout);
     PlannedModel model = open_planned_model(options.model, Tensors::optional, {});
     refuse_params_of_stages(options, model, layout);
-    const Plan plan = plan_of(model, layout.dims, *layout.rules);
+    const Plan plan = plan_of(model, layout.dims, *layout.rules, layout.options);
     const PlanView view = view_of(options, plan);
     require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
     print_notes(layout, plan, console);

@@ -51,8 +51,8 @@ PlannedModel open_planned_model(const fs::path& directory, Tensors tensors, std:
     return planned;
 }
 
-Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules) {
-    return make_plan(model.config, model.parameters, model.dtypes, dims, rules);
+Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
+    return make_plan(model.config, model.parameters, model.dtypes, dims, rules, options);
 }
 
 }  // namespace shardproof::reports

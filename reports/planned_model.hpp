@@ -27,6 +27,7 @@ struct PlannedModel {
 [[nodiscard]] PlannedModel open_planned_model(const std::filesystem::path& directory, Tensors tensors,
                                               std::optional<std::int64_t> layers);
 
-[[nodiscard]] Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules);
+[[nodiscard]] Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules,
+                           const RuleOptions& options);
 
 }  // namespace shardproof::reports

@@ -14,6 +14,7 @@ props::Case case_of(const Plan& plan, const Batch& batch) {
                 .dp_shard = plan.dims.dp_shard(),
                 .tp = plan.dims.tp(),
                 .ep = plan.dims.ep(),
+                .etp = plan.dims.etp(),
                 .sequence_parallel = plan.dims.sequence_parallel()};
     c.model.experts = plan.config.router.num_experts;
     c.model.top_k = plan.config.router.top_k;

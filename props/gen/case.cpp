@@ -70,8 +70,20 @@ ParallelDims dims_of(const CaseLayout& layout) {
     raw.dp_shard = layout.dp_shard;
     raw.tp = layout.tp;
     raw.ep = layout.ep;
+    if (layout.rules == "megatron" || layout.etp != 1) raw.etp = layout.etp;
     raw.sequence_parallel = layout.sequence_parallel;
     return ParallelDims::parse(raw);
+}
+
+RuleOptions options_of(const CaseLayout& layout) {
+    RuleOptions options{.expert_order = layout.expert_order, .expert_map = {}, .expert_map_file = "case"};
+    if (!layout.expert_map.empty()) options.expert_map = {layout.expert_map};
+    return options;
+}
+
+bool runs_on_devices(const CaseLayout& layout) {
+    if (layout.rules != "vllm" && layout.rules != "megatron") return true;
+    return layout.ep > 1 && layout.etp == 1 && layout.expert_map.empty();
 }
 
 ModelConfig config_of(const CaseModel& m) {
@@ -108,8 +120,10 @@ void require_valid(const Case& c) {
     require_range("dp_replicate", c.layout.dp_replicate, 1, kRanksMax);
     require_range("dp_shard", c.layout.dp_shard, 1, kRanksMax);
     require_range("tp", c.layout.tp, 1, kRanksMax);
+    require_range("etp", c.layout.etp, 1, kRanksMax);
+    if (c.layout.rules == "pr-3143") refuse("rules", c.layout.rules, "must be a rule set that runs");
     const ParallelDims dims = dims_of(c.layout);
-    rule_set_named(c.layout.rules).check(dims, config_of(c.model));
+    check_rules(rule_set_named(c.layout.rules), dims, config_of(c.model), options_of(c.layout));
     for (const CaseSequence& sequence : c.sequences) {
         require_range("seqs", sequence.dp_idx, 0, c.layout.num_dp() - 1);
         require_range("seqs", sequence.length, 0, kLengthMax);

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::array kRoutings{"random", "exact_ties", "all_to_one", "some_unused"};
 constexpr std::array kRopes{"none", "linear", "dynamic", "yarn", "llama3"};
+constexpr std::array kOrders{"linear", "round_robin"};
 constexpr std::array kArithmetics{"f32", "bf16"};
 
 // A value as text, and from text: false when it is none.
@@ -23,6 +24,7 @@ std::string shown(const std::string& value) { return value; }
 std::string shown(DType value) { return std::string{name_of(value)}; }
 std::string shown(RoutingFlavour value) { return kRoutings.at(static_cast<std::size_t>(value)); }
 std::string shown(RopeScaling value) { return kRopes.at(static_cast<std::size_t>(value)); }
+std::string shown(ExpertOrder value) { return kOrders.at(static_cast<std::size_t>(value)); }
 std::string shown(Arithmetic value) { return kArithmetics.at(static_cast<std::size_t>(value)); }
 std::string shown(double value) {
     std::array<char, 32> text{};
@@ -70,6 +72,7 @@ bool read_word(std::string_view text, const std::array<const char*, n>& words, E
 }
 bool read(std::string_view text, RoutingFlavour& value) { return read_word(text, kRoutings, value); }
 bool read(std::string_view text, RopeScaling& value) { return read_word(text, kRopes, value); }
+bool read(std::string_view text, ExpertOrder& value) { return read_word(text, kOrders, value); }
 bool read(std::string_view text, Arithmetic& value) { return read_word(text, kArithmetics, value); }
 
 // Items separated by '+'; an empty text has none.
@@ -118,7 +121,10 @@ constexpr std::array kFields{
     field<[](Case& c) -> auto& { return c.layout.dp_shard; }>("dp_shard", kWhole),
     field<[](Case& c) -> auto& { return c.layout.tp; }>("tp", kWhole),
     field<[](Case& c) -> auto& { return c.layout.ep; }>("ep", kWhole),
+    field<[](Case& c) -> auto& { return c.layout.etp; }>("etp", kWhole),
     field<[](Case& c) -> auto& { return c.layout.sequence_parallel; }>("sp", kFlag),
+    field<[](Case& c) -> auto& { return c.layout.expert_order; }>("expert_order", "must be linear or round_robin"),
+    field<[](Case& c) -> auto& { return c.layout.expert_map; }>("expert_map", "must be like 0+1+2+0, an expert a slot"),
     field<[](Case& c) -> auto& { return c.model.experts; }>("experts", kWhole),
     field<[](Case& c) -> auto& { return c.model.top_k; }>("top_k", kWhole),
     field<[](Case& c) -> auto& { return c.sequences; }>("seqs", "must be like 0:3+1:0, data-parallel rank and length"),

@@ -49,6 +49,16 @@ enum class Trait : std::uint8_t {
     f16_weights,
     many_files,
     titan_infer,
+    titan_infer_fsdp,
+    vllm,
+    megatron,
+    etp,
+    etp_ne_tp,
+    vllm_cut_experts,
+    round_robin,
+    expert_map,
+    redundant_experts,
+    kv_replicas,
     hard,  // world >= 4, ep > 1, two or more experts a rank, uneven tokens: at least half of random cases
     count_,
 };

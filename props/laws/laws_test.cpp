@@ -110,7 +110,7 @@ std::optional<Planted> loses_a_row(const Healthy& healthy) {
                                                                         DispatchPlan& dispatch, DispatchPlan& combine) {
         const std::int64_t before = dispatch.rows_to_peer[0];
         inner(rank, layer, dispatch, combine);
-        if (dispatch.rows_to_peer[0] != before) --dispatch.rows_to_expert[0];
+        if (dispatch.rows_to_peer[0] != before) --dispatch.rows_to_held[0];
     };
     return planted;
 }

@@ -40,7 +40,8 @@ std::optional<Planted> mesh_of_num_experts(const Healthy& healthy) {
     const ParallelDims& dims = healthy.plan.dims;
     const std::int64_t inner = dims.dp_shard() * dims.cp() * dims.tp();
     const std::int64_t experts = healthy.plan.config.router.num_experts;
-    if (dims.ep() == 1 || experts == dims.ep() || inner % experts != 0) return std::nullopt;
+    const bool has_etp = healthy.plan.meshes.sparse.has(Axis::etp);  // another form of mesh
+    if (has_etp || dims.ep() == 1 || experts == dims.ep() || inner % experts != 0) return std::nullopt;
     Planted planted;
     planted.plan = healthy.plan;
     planted.plan->meshes.sparse = Mesh::row_major("sparse", {{Axis::pp, dims.pp()},
@@ -52,7 +53,7 @@ std::optional<Planted> mesh_of_num_experts(const Healthy& healthy) {
 
 std::optional<Planted> swapped_expert_axes(const Healthy& healthy) {
     const ParallelDims& dims = healthy.plan.dims;
-    if (dims.ep() == 1 || dims.efsdp() == 1) return std::nullopt;
+    if (healthy.plan.meshes.sparse.has(Axis::etp) || dims.ep() == 1 || dims.efsdp() == 1) return std::nullopt;
     Planted planted;
     planted.plan = healthy.plan;
     const std::int64_t inner = dims.efsdp() * dims.ep();

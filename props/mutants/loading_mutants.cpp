@@ -100,9 +100,14 @@ std::optional<Planted> swapped_gate_and_up(const Healthy& healthy) {
 std::optional<Planted> first_experts_everywhere(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
     if (plan.dims.ep() == 1) return std::nullopt;
-    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+    const std::size_t ep = plan.meshes.sparse.axis_idx(Axis::ep);
+    const auto is_dealt_in_order = [ep](const ParamPlan& param) {
+        return is_expert(param.parameter.role) && std::holds_alternative<ShardDim>(param.placement.placements[ep]);
+    };
+    if (std::ranges::none_of(plan.params, is_dealt_in_order)) return std::nullopt;
+    return with_load([&plan, is_dealt_in_order](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const ParamPlan& param = plan.params[p];
-        if (!is_expert(param.parameter.role)) return;
+        if (!is_dealt_in_order(param)) return;
         const Run own = chunk(param.parameter.shape[0], plan.dims.ep(), plan.meshes.sparse.coordinate(rank, Axis::ep));
         std::vector<IndexRuns> index = shard_of(plan, p, rank);
         index[0] = shifted(std::move(index[0]), -own.begin);

@@ -59,15 +59,15 @@ Task<void> dense_block(RankContext& rank, RankState& state, const RunContext& ru
 }
 
 Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run, std::int64_t layer) {
-    const bool expert_parallel = run.plan->dims.ep() > 1;
+    const bool own_rows = dispatches_own_rows(*run.plan);
     const Weight norm = co_await gathered(rank, state, run, Role::ffn_norm);
     Rows x = rms_norm(state.hidden, norm, run.config().rms_norm_eps, run.arithmetic);
-    if (run.sequence_parallel() && !expert_parallel) x = co_await all_rows(rank, state, run, x, "moe input");
+    if (run.sequence_parallel() && !own_rows) x = co_await all_rows(rank, state, run, x, "moe input");
 
     const Weight gate = co_await gathered(rank, state, run, Role::router_gate);
     Routing routing = route(run.config().router, x, gate);
     if (run.faults != nullptr && run.faults->on_routing) run.faults->on_routing(rank.rank(), layer, routing);
-    const bool more_than_recorded = run.sequence_parallel() && !expert_parallel;
+    const bool more_than_recorded = run.sequence_parallel() && !own_rows;
     record_routing(state, more_than_recorded ? slice_routing(routing, state.slice.begin, state.slice.end) : routing);
 
     ExpertWeights weights;
@@ -76,22 +76,23 @@ Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run,
     weights.w2 = co_await gathered(rank, state, run, Role::expert_w2);
     const ExpertMap experts = expert_map(*run.plan, layer);
 
-    if (!expert_parallel) {
+    if (!own_rows) {
         const Group alone{"ep", {rank.rank()}, rank.rank()};
-        Rows partial = co_await routed_experts(rank, run, alone, experts, weights, x, routing, layer);
+        Rows partial = co_await routed_experts(rank, run, {alone, alone}, experts, weights, x, routing, layer);
         const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "moe output");
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
+    const ExpertGroups groups{state.ep, state.etp};
     if (run.sequence_parallel() || state.tp.size() == 1) {
-        const Rows out = co_await routed_experts(rank, run, state.ep, experts, weights, x, routing, layer);
+        const Rows out = co_await routed_experts(rank, run, groups, experts, weights, x, routing, layer);
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
     // The rows are the same on all tp ranks: each dispatches its slice, the others' rows of the sum stay zero.
     const Rows mine = slice_rows(x, state.slice.begin, state.slice.end);
     const Routing my_routing = slice_routing(routing, state.slice.begin, state.slice.end);
-    const Rows part = co_await routed_experts(rank, run, state.ep, experts, weights, mine, my_routing, layer);
+    const Rows part = co_await routed_experts(rank, run, groups, experts, weights, mine, my_routing, layer);
     Rows out = make_rows(x.rows(), x.cols);
     std::ranges::copy(part.values, out.values.begin() + state.slice.begin * x.cols);
     co_await all_reduce_rows(rank, state.tp, out, run.arithmetic, "moe output");

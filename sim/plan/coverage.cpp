@@ -86,7 +86,13 @@ std::optional<std::string> malformed(const Mesh& mesh, const DistinctLayout& lay
     return std::nullopt;
 }
 
-// Index ranges of `dim` that a replica holds another number of times than once.
+bool is_redundant(const Placement& placement, std::size_t dim) {
+    const auto* const owners = std::get_if<Owners>(&placement);
+    return owners != nullptr && owners->redundant && owners->dim == dim;
+}
+
+// Index ranges of `dim` that a replica holds another number of times than once; where an owner list is meant to hold
+// indices more than once, those that none holds.
 std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& layout, std::size_t dim) {
     const std::int64_t extent = (*layout.shape)[dim];
     std::vector<std::int64_t> begins;
@@ -101,6 +107,8 @@ std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& 
     std::sort(begins.begin(), begins.end());
     std::sort(ends.begin(), ends.end());
 
+    const bool redundant = std::any_of(layout.placements->begin(), layout.placements->end(),
+                                       [&](const Placement& placement) { return is_redundant(placement, dim); });
     std::vector<std::string> lines;
     std::size_t next_begin = 0;
     std::size_t next_end = 0;
@@ -110,7 +118,7 @@ std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& 
         std::int64_t until = extent;
         if (next_begin < begins.size()) until = std::min(until, begins[next_begin]);
         if (next_end < ends.size()) until = std::min(until, ends[next_end]);
-        if (const std::size_t times = next_begin - next_end; times != 1) {
+        if (const std::size_t times = next_begin - next_end; redundant ? times < 1 : times != 1) {
             lines.push_back("dim " + std::to_string(dim) + " indices " + std::to_string(at) + ".." +
                             std::to_string(until) + " are held " + std::to_string(times) +
                             " times by each replica, not once");

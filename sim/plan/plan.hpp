@@ -34,10 +34,12 @@ struct Plan {
 };
 
 // The only place where dims, config, family and rules meet. `dtypes` runs parallel to `parameters`. Throws InputError:
-// degrees that the rule set does not take, a parameter that no rule covers, pp > 1 with parameters.
+// degrees and options that the rule set does not take, a parameter that no rule covers, pp > 1 with parameters.
 [[nodiscard]] Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters,
-                             const std::vector<DType>& dtypes, const ParallelDims& dims, const RuleSet& rules);
-[[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules);
+                             const std::vector<DType>& dtypes, const ParallelDims& dims, const RuleSet& rules,
+                             const RuleOptions& options = {});
+[[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules,
+                             const RuleOptions& options = {});
 
 // What a rank holds of a parameter: one entry a dim.
 [[nodiscard]] std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank);
