@@ -152,6 +152,9 @@ void shrink_model(Shrinks& shrinks, const Case& from) {
     shrinks.number([](Case& c) -> auto& { return c.model.vocab; }, least.vocab);
     shrinks.plain([](Case& c) -> auto& { return c.model.tied; });
     shrinks.plain([](Case& c) -> auto& { return c.model.norm_topk; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score_on; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.scale; });
     shrinks.plain([](Case& c) -> auto& { return c.model.rope; });
     shrinks.plain([](Case& c) -> auto& { return c.model.routing; });
     shrinks.plain([](Case& c) -> auto& { return c.model.dtype; });
