@@ -76,6 +76,7 @@ CheckReport checked_on_sim(const Run& run, const Console& console) {
                   .seed = run.seed,
                   .faults = run.planted.faults(),
                   .judged_plan = &run.plan,
+                  .loaded_from = run.planted.loaded_from(),
                   .progress = [&](std::int64_t done, std::int64_t) { progress.set(done); }});
 }
 
@@ -114,7 +115,7 @@ int run_check(const Options& options, const Console& console) {
     const Plan plan = make_plan(model, layout.dims, *layout.rules, layout.options);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
-    const Planted planted = plant(options.plant, model, plan, batch);
+    const Planted planted = plant(options.plant, backend, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 

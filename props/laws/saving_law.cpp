@@ -64,7 +64,8 @@ std::optional<std::string> saved_here_loads_elsewhere(Subject& subject) {
     for (const auto& [name, tensor] : saved) tensors.emplace_back(name, tensor.view());
     const Checkpoint copy = Checkpoint::from_sources({own_bytes(to_safetensors(tensors), "saved.safetensors")});
 
-    const Plan elsewhere = make_plan(model, dims_of(other->layout), rule_set_named(other->layout.rules));
+    const Plan elsewhere =
+        make_plan(model, dims_of(other->layout), rule_set_named(other->layout.rules), options_of(other->layout));
     for (std::size_t p = 0; p < elsewhere.params.size(); ++p) {
         const Parameter& parameter = elsewhere.params[p].parameter;
         for (const Source& source : parameter.sources) {

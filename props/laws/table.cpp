@@ -51,7 +51,7 @@ constexpr std::array kLaws{
     Law{"dispatch.combine_inverts_dispatch", "what is dispatched comes back to its place",
         dispatch::combine_inverts_dispatch, LawKind::routing, 1},
     Law{"dispatch.scaling_experts_are_exact", "experts with integer answers give exactly these",
-        dispatch::scaling_experts_are_exact, LawKind::output, 8},
+        dispatch::scaling_experts_are_exact, LawKind::relation, 8},
     Law{"world.any_schedule", "the same bits whatever order the scheduler picks", world::any_schedule,
         LawKind::relation, 16},
     Law{"world.layouts_agree", "the same bits under another layout with the same order of sums", world::layouts_agree,
@@ -67,7 +67,7 @@ constexpr std::array kLaws{
     Law{"experts.top_k_is_of_all_scores", "scores over all experts first, then top-k, then their norm",
         experts::top_k_is_of_all_scores, LawKind::relation, 16},
     Law{"experts.order_does_not_matter", "experts in another order, the same model", experts::order_does_not_matter,
-        LawKind::output, 16},
+        LawKind::relation, 16},
     Law{"judge.sees_four_bounds", "one element moved by 4 bounds fails", model::judge_sees_four_bounds, LawKind::output,
         16},
 };

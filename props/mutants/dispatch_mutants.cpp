@@ -85,13 +85,19 @@ std::optional<Planted> owner_by_floor(const Healthy& healthy) {
 }
 
 std::optional<Planted> replica_by_own_index(const Healthy& healthy) {
-    const std::int64_t holders = healthy.plan.dims.efsdp();
-    if (healthy.plan.dims.ep() == 1 || holders == 1) return std::nullopt;
+    const Plan& plan = healthy.plan;
+    const auto moe = std::ranges::find(plan.config.mlp, MlpKind::moe);
+    if (plan.dims.ep() == 1 || moe == plan.config.mlp.end()) return std::nullopt;
+    const bool any_twice = !expert_map(plan, moe - plan.config.mlp.begin()).replicas.empty();
+    if (plan.dims.efsdp() == 1 && !any_twice) return std::nullopt;
     // Holder c works on an expert where the one it picks, c plus the expert's id, is itself: all of them, or none.
-    return with_experts([holders](Rank, std::int64_t, const RouterSpec&, sim::Routing& routing) {
+    return with_experts([&plan](Rank, std::int64_t layer, const RouterSpec&, sim::Routing& routing) {
+        const ExpertMap map = expert_map(plan, layer);
         for (std::size_t i = 0; i < routing.expert_ids.size(); ++i) {
-            const bool all = routing.expert_ids[i].value() % holders == 0;
-            routing.weights[i] *= all ? static_cast<float>(holders) : 0.0F;
+            const ExpertId id = routing.expert_ids[i];
+            const std::int64_t slots = map.replicas.empty() ? 1 : std::ssize(map.replicas[id.idx()]);
+            const std::int64_t holders = slots * plan.dims.efsdp();
+            routing.weights[i] *= id.value() % holders == 0 ? static_cast<float>(holders) : 0.0F;
         }
     });
 }

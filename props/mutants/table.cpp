@@ -71,7 +71,7 @@ constexpr std::array kMutants{
     Mutant{"m25-saved", "experts saved under local ids", "KempnerForge#202", mutant::saved_under_local_ids, by_bytes},
     Mutant{"m27", "kv head looked up by rank, not divided by its replicas", "vllm#2379", mutant::kv_head_by_rank},
     Mutant{"m28", "a dim cut by tp and FSDP cut left to right", "pytorch#129229", mutant::strided_left_to_right},
-    Mutant{"m29", "a second load swaps gate and up", "vllm#42821", mutant::second_load_swapped},
+    Mutant{"m29", "a second load swaps gate and up", "vllm#42821", mutant::second_load_swapped, by_relation},
     Mutant{"m30", "a truncated file mapped, zeros beyond its end", "vmlx-swift#217", mutant::truncated_file},
     Mutant{"m30-stale", "of two tensors of a name the stale one wins", "vllm#54230", mutant::stale_tensor_wins},
     Mutant{"m31", "outputs added in the order of arrival", "transformers#43362", mutant::sum_in_order_of_arrival, by_relation},
