@@ -110,6 +110,10 @@ void shrink_layout(Shrinks& shrinks, const CaseLayout& from) {
             });
         }
     }
+    // Both at once where they are one number: each alone would leave them different.
+    for (std::int64_t value = 2; value < from.dp_shard && from.ep == from.dp_shard; ++value) {
+        shrinks.add([&](Case& c) { c.layout.dp_shard = c.layout.ep = value; });
+    }
     shrinks.degree([](Case& c) -> auto& { return c.layout.etp; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.expert_map; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.expert_order; });
