@@ -103,6 +103,7 @@ TEST(FuzzCommand, RefusesWhatItDoesNotKnow) {
     expect_refused({"--mutants="}, 2, {"--mutants: must not be empty"});
     expect_refused({"--mutants", "", "--seed", "1"}, 2, {"--mutants: must not be empty"});
     expect_refused({"--mutants", "m99"}, 2, {"--mutants=m99", "must be one of m01"});
+    expect_refused({"--mutants", "m31", "--backend", "gpu"}, 2, {"--mutants=m31", "that devices take"});
     if (!has_gpu()) expect_refused({"--backend", "gpu"}, 3, {"no GPU"});
     expect_refused({"--backend", "oracle"}, 2, {"--backend=oracle"});
     expect_refused({"--mutants", "m13", "--replay", "rules=titan-infer"}, 2, {"--replay", "--mutants"});
