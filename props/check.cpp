@@ -157,7 +157,7 @@ CheckReport check(const Model& model, const Plan& plan, const Batch& batch, cons
     CheckReport report;
     sim::Forward forward{
         plan,
-        model.checkpoint,
+        options.loaded_from == nullptr ? model.checkpoint : *options.loaded_from,
         batch,
         {.arithmetic = options.arithmetic, .seed = options.seed, .faults = options.faults, .trace = options.trace}};
     oracle::Judge judge{model.config, model.checkpoint, batch, options.arithmetic};

@@ -19,6 +19,7 @@ struct CheckOptions {
     std::uint64_t seed = 0;                  // of the scheduler
     const sim::Faults* faults = nullptr;     // planted, or none
     const Plan* judged_plan = nullptr;       // whose shards loaded bytes are judged by; none: the plan that runs
+    const Checkpoint* loaded_from = nullptr;  // by the ranks; none: the model's, which is the oracle's
     bool keep_result = false;                // fill CheckReport::result
     sim::Trace* trace = nullptr;
     std::function<void(std::int64_t stages_done, std::int64_t stages)> progress;

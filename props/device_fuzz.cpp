@@ -74,6 +74,7 @@ public:
 
     FuzzReport hunt_mutants() {
         for (const Mutant* mutant : mutants_named(*options_.fuzz.mutants)) {
+            if (!mutant->on_devices) continue;
             hunted_ = mutant->id;
             report_.mutants.push_back(hunt(*mutant));
             report_.ok = report_.ok && report_.mutants.back().killed;

@@ -53,6 +53,9 @@ CaseModel model_of(const CaseLayout& layout, std::int64_t experts, std::int64_t 
     m.vocab = 4 + static_cast<std::int64_t>(turn % 2);
     m.tied = turn % 5 == 0;
     m.norm_topk = turn % 3 == 0;
+    m.score = turn % 4 == 2 ? ScoreFunction::sigmoid : ScoreFunction::softmax;
+    m.score_on = turn % 9 == 4 ? ScoreOn::input : ScoreOn::output;
+    m.scale = turn % 7 == 3 ? 2.5 : 1.0;
     m.layers = turn % 11 == 0 ? 2 : 1;
     if (turn % 22 == 0) m.dense_layers = {0};
     m.rope = static_cast<RopeScaling>(turn % 5);

@@ -80,6 +80,7 @@ CheckReport checked_on_sim(const Run& run, const Console& console) {
                   .seed = run.seed,
                   .faults = run.planted.faults(),
                   .judged_plan = &run.plan,
+                  .loaded_from = run.planted.loaded_from(),
                   .progress = [&](std::int64_t done, std::int64_t) { progress.set(done); }});
 }
 
@@ -183,7 +184,7 @@ int run_check(const Options& options, const Console& console) {
         require_fit_for_devices(options, plan, arithmetic);
     }
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
-    const Planted planted = plant(options.plant, model, plan, batch);
+    const Planted planted = plant(options.plant, backend, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 

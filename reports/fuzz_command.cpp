@@ -83,7 +83,11 @@ props::FuzzOptions fuzz_options(const Options& options, Backend backend) {
     fuzz.mutants = options.mutants;
     // Both refuse what they do not know; it is too late for that once the answer has begun.
     if (!fuzz.law.empty() && backend == Backend::sim) static_cast<void>(props::laws_named(fuzz.law));
-    if (fuzz.mutants) static_cast<void>(props::mutants_named(*fuzz.mutants));
+    if (fuzz.mutants) {
+        const auto named = props::mutants_named(*fuzz.mutants);
+        if (backend == Backend::gpu && std::ranges::none_of(named, &props::Mutant::on_devices))
+            throw InputError({"command line", "--mutants", fuzz.mutants->front(), "must be one that devices take"});
+    }
     return fuzz;
 }
 

@@ -1,6 +1,7 @@
 #include "props/gen/case.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "oracle/model/error.hpp"
@@ -21,6 +22,7 @@ void require_range(std::string_view field, std::int64_t value, std::int64_t min,
 constexpr std::int64_t kSizeMax = 4096;   // of one dim: a case is small
 constexpr std::int64_t kRanksMax = 1024;  // of one degree
 constexpr std::int64_t kLengthMax = 4096;
+constexpr double kScaleMax = 16;
 
 void require_sizes(const CaseModel& m) {
     require_range("hidden", m.hidden, 1, kSizeMax);
@@ -45,6 +47,7 @@ void require_model(const CaseModel& m) {
     if (std::ranges::adjacent_find(m.dense_layers, std::greater_equal{}) != m.dense_layers.end())
         refuse("dense_layers", "", "must ascend");
     if (!(m.eps > 0 && m.eps < 1)) refuse("eps", std::to_string(m.eps), "must be above 0 and below 1");
+    if (!(std::abs(m.scale) <= kScaleMax)) refuse("scale", std::to_string(m.scale), "must be from -16 to 16");
     if (m.dtype != DType::F32 && m.dtype != DType::BF16 && m.dtype != DType::F16)
         refuse("dtype", std::string{name_of(m.dtype)}, "must be one of F32, BF16, F16");
 }
@@ -104,6 +107,9 @@ ModelConfig config_of(const CaseModel& m) {
     config.router.num_experts = m.experts;
     config.router.top_k = m.top_k;
     config.router.norm_topk = m.norm_topk;
+    config.router.score = m.score;
+    config.router.score_on = m.score_on;
+    config.router.scale = m.scale;
     config.mlp.assign(static_cast<std::size_t>(m.layers), MlpKind::moe);
     for (const std::int64_t layer : m.dense_layers) config.mlp[static_cast<std::size_t>(layer)] = MlpKind::dense;
     config.dtype = m.dtype;

@@ -33,6 +33,9 @@ struct CaseModel {
     std::int64_t vocab = 1;
     bool tied = false;
     bool norm_topk = false;
+    ScoreFunction score = ScoreFunction::softmax;
+    ScoreOn score_on = ScoreOn::output;
+    double scale = 1.0;
     std::vector<std::int64_t> dense_layers;  // ascending
     RopeScaling rope = RopeScaling::none;
     double eps = 1e-6;

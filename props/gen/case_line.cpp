@@ -14,6 +14,8 @@ namespace {
 constexpr std::array kRoutings{"random", "exact_ties", "all_to_one", "some_unused"};
 constexpr std::array kRopes{"none", "linear", "dynamic", "yarn", "llama3"};
 constexpr std::array kOrders{"linear", "round_robin"};
+constexpr std::array kScores{"softmax", "sigmoid"};
+constexpr std::array kScoresOn{"output", "input"};
 constexpr std::array kArithmetics{"f32", "bf16"};
 
 // A value as text, and from text: false when it is none.
@@ -25,6 +27,8 @@ std::string shown(DType value) { return std::string{name_of(value)}; }
 std::string shown(RoutingFlavour value) { return kRoutings.at(static_cast<std::size_t>(value)); }
 std::string shown(RopeScaling value) { return kRopes.at(static_cast<std::size_t>(value)); }
 std::string shown(ExpertOrder value) { return kOrders.at(static_cast<std::size_t>(value)); }
+std::string shown(ScoreFunction value) { return kScores.at(static_cast<std::size_t>(value)); }
+std::string shown(ScoreOn value) { return kScoresOn.at(static_cast<std::size_t>(value)); }
 std::string shown(Arithmetic value) { return kArithmetics.at(static_cast<std::size_t>(value)); }
 std::string shown(double value) {
     std::array<char, 32> text{};
@@ -73,6 +77,8 @@ bool read_word(std::string_view text, const std::array<const char*, n>& words, E
 bool read(std::string_view text, RoutingFlavour& value) { return read_word(text, kRoutings, value); }
 bool read(std::string_view text, RopeScaling& value) { return read_word(text, kRopes, value); }
 bool read(std::string_view text, ExpertOrder& value) { return read_word(text, kOrders, value); }
+bool read(std::string_view text, ScoreFunction& value) { return read_word(text, kScores, value); }
+bool read(std::string_view text, ScoreOn& value) { return read_word(text, kScoresOn, value); }
 bool read(std::string_view text, Arithmetic& value) { return read_word(text, kArithmetics, value); }
 
 // Items separated by '+'; an empty text has none.
@@ -140,6 +146,9 @@ constexpr std::array kFields{
     field<[](Case& c) -> auto& { return c.model.vocab; }>("vocab", kWhole),
     field<[](Case& c) -> auto& { return c.model.tied; }>("tied", kFlag),
     field<[](Case& c) -> auto& { return c.model.norm_topk; }>("norm_topk", kFlag),
+    field<[](Case& c) -> auto& { return c.model.score; }>("score", "must be softmax or sigmoid"),
+    field<[](Case& c) -> auto& { return c.model.score_on; }>("score_on", "must be output or input"),
+    field<[](Case& c) -> auto& { return c.model.scale; }>("scale", "must be a number"),
     field<[](Case& c) -> auto& { return c.model.rope; }>("rope", "must be none, linear, dynamic, yarn or llama3"),
     field<[](Case& c) -> auto& { return c.model.eps; }>("eps", "must be a number"),
     field<[](Case& c) -> auto& { return c.model.dtype; }>("dtype", "must be a dtype"),

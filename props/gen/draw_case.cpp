@@ -115,6 +115,14 @@ void draw_attention(Dice& dice, const CaseLayout& layout, CaseModel& m) {
     if (m.rope == RopeScaling::dynamic && m.head_dim < 4) m.head_dim = 4;
 }
 
+// As published models have it, most of them: softmax, no scale, weights on the experts' output.
+void draw_router(Dice& dice, CaseModel& m) {
+    m.score = dice.percent(25) ? ScoreFunction::sigmoid : ScoreFunction::softmax;
+    m.score_on = dice.percent(12) ? ScoreOn::input : ScoreOn::output;
+    constexpr std::array<double, 4> scales{1.5, 2.5, 0.5, -1.0};
+    if (dice.percent(35)) m.scale = scales.at(static_cast<std::size_t>(dice.range(0, 3)));
+}
+
 CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
     CaseModel m;
     m.experts = draw_experts(dice, layout.ep);
@@ -140,6 +148,7 @@ CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
     fit_to_rules(layout, m);
     m.tied = dice.percent(25);
     m.norm_topk = dice.percent(60);
+    draw_router(dice, m);
     m.eps = dice.percent(70) ? 1e-6 : 1e-5;
     constexpr std::array<Weighted, 3> dtypes{{{static_cast<std::int64_t>(DType::F32), 40},
                                               {static_cast<std::int64_t>(DType::BF16), 45},

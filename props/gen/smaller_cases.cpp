@@ -110,6 +110,10 @@ void shrink_layout(Shrinks& shrinks, const CaseLayout& from) {
             });
         }
     }
+    // Both at once where they are one number: each alone would leave them different.
+    for (std::int64_t value = 2; value < from.dp_shard && from.ep == from.dp_shard; ++value) {
+        shrinks.add([&](Case& c) { c.layout.dp_shard = c.layout.ep = value; });
+    }
     shrinks.degree([](Case& c) -> auto& { return c.layout.etp; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.expert_map; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.expert_order; });
@@ -152,6 +156,9 @@ void shrink_model(Shrinks& shrinks, const Case& from) {
     shrinks.number([](Case& c) -> auto& { return c.model.vocab; }, least.vocab);
     shrinks.plain([](Case& c) -> auto& { return c.model.tied; });
     shrinks.plain([](Case& c) -> auto& { return c.model.norm_topk; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score_on; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.scale; });
     shrinks.plain([](Case& c) -> auto& { return c.model.rope; });
     shrinks.plain([](Case& c) -> auto& { return c.model.routing; });
     shrinks.plain([](Case& c) -> auto& { return c.model.dtype; });

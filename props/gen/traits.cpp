@@ -41,6 +41,9 @@ constexpr std::array<std::string_view, kNumTraits> kNames{"zero_token_rank",
                                                           "dense_layer",
                                                           "tied",
                                                           "norm_topk",
+                                                          "sigmoid",
+                                                          "score_on_input",
+                                                          "scaled",
                                                           "rope_scaling",
                                                           "bf16",
                                                           "bf16_weights",
@@ -151,6 +154,9 @@ void model_traits(const Case& c, Builder& traits) {
     traits.set(Trait::dense_layer, !c.model.dense_layers.empty());
     traits.set(Trait::tied, c.model.tied);
     traits.set(Trait::norm_topk, c.model.norm_topk);
+    traits.set(Trait::sigmoid, c.model.score == ScoreFunction::sigmoid);
+    traits.set(Trait::score_on_input, c.model.score_on == ScoreOn::input);
+    traits.set(Trait::scaled, c.model.scale != 1.0);
     traits.set(Trait::rope_scaling, c.model.rope != RopeScaling::none);
     traits.set(Trait::bf16, c.arithmetic == Arithmetic::bf16);
     traits.set(Trait::bf16_weights, c.model.dtype == DType::BF16);

@@ -102,7 +102,7 @@ std::optional<std::string> reassembles(Subject& subject) {
         for (std::int64_t r = 0; r < plan.dims.world() && !message; ++r) {
             sim::LoadReport report;
             const sim::HeldParam held =
-                sim::load_param(plan, subject.model().checkpoint, p, Rank{r}, subject.faults(), report);
+                sim::load_param(plan, subject.loaded_model().checkpoint, p, Rank{r}, subject.faults(), report);
             each_element(shard_of(plan, p, Rank{r}), whole.shape, [&](std::int64_t flat, std::int64_t place) {
                 const std::size_t to = static_cast<std::size_t>(flat) * width;
                 const std::size_t from = static_cast<std::size_t>(place) * width;

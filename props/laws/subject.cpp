@@ -56,7 +56,8 @@ const CheckReport& Subject::report() {
                         {.arithmetic = case_.arithmetic,
                          .seed = case_.scheduler_seed,
                          .faults = faults(),
-                         .judged_plan = &plan_,
+                         .judged_plan = planted_ && planted_->is_its_own_judge ? &plan() : &plan_,
+                         .loaded_from = &loaded_model().checkpoint,
                          .keep_result = true,
                          .trace = &trace_,
                          .progress = {}});

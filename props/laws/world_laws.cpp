@@ -129,8 +129,8 @@ std::optional<std::string> any_schedule(Subject& subject) {
     if (subject.report().stall) return std::nullopt;
     const Result& first = *subject.report().result;
     const std::uint64_t seed = subject.c().scheduler_seed + 1;
-    const std::optional<Result> second =
-        run_plan(subject.plan(), subject.model(), subject.batch(), subject.c().arithmetic, seed, subject.faults());
+    const std::optional<Result> second = run_plan(subject.plan(), subject.loaded_model(), subject.batch(),
+                                                  subject.c().arithmetic, seed, subject.faults());
     if (!second) return fmt::format("with scheduler seed {} the run stalls", seed);
     for (std::size_t s = 0; s < first.stages.size(); ++s) {
         for (std::size_t r = 0; r < first.stages[s].ranks.size(); ++r) {

@@ -3,6 +3,8 @@
 
 usage: record.py KIND COMMIT GPU_HASH OUT.jsonl [--seed SEED] < DOCUMENT.json
 
+GPU_HASH none: no GPU had a part in it.
+
 KIND says what the document is: fuzz, mutants, tests, bench, sanitizer, mpirun or torchrun, as measure.sh makes them.
 A document of several lines of JSON makes several records. SEED is a number, or words where there is no single one;
 without it, the document's own. NCCL is asked for its version where the program looks for it: SHARDPROOF_NCCL, else
@@ -49,7 +51,7 @@ def provenance(commit, gpu_hash):
     name, driver = (gpu.splitlines()[0].split(", ") if gpu else (None, None))
     return {
         "commit": commit,
-        "gpu_hash": gpu_hash,
+        "gpu_hash": None if gpu_hash == "none" else gpu_hash,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores",
         "gpu": name,

@@ -1,6 +1,7 @@
 #include "sim/layers/experts.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "oracle/model/error.hpp"
 
@@ -114,10 +115,14 @@ Task<Rows> worked_by_parts(RankContext& rank, const RunContext& run, const Group
 }  // namespace
 
 Task<Rows> routed_experts(RankContext& rank, const RunContext& run, ExpertGroups groups, const ExpertMap& experts,
-                          const ExpertWeights& weights, const Rows& x, const Routing& routing, std::int64_t layer) {
+                          const ExpertWeights& weights, const Rows& x, const Routing& chosen, std::int64_t layer) {
     const Group& group = groups.peers;
     SP_ASSERT(static_cast<std::size_t>(experts.num_peers) == group.size());
     const RouterSpec& router = run.config().router;
+    std::optional<Routing> planted;
+    if (run.faults != nullptr && run.faults->on_experts)
+        run.faults->on_experts(rank.rank(), layer, router, planted.emplace(chosen));
+    const Routing& routing = planted ? *planted : chosen;
     DispatchPlan dispatch = plan_dispatch(experts, routing.expert_ids, routing.top_k);
     DispatchPlan combine = dispatch;
     if (run.faults != nullptr && run.faults->on_dispatch)

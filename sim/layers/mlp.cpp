@@ -35,6 +35,10 @@ Task<Rows> all_rows(RankContext& rank, const RankState& state, const RunContext&
     co_return co_await all_gather_rows(rank, state.tp, mine, slices, run.arithmetic, what);
 }
 
+void plant(const RunContext& run, const RankState& state, Rows& rows) {
+    if (run.faults != nullptr && run.faults->on_mlp_rows) run.faults->on_mlp_rows(state, rows);
+}
+
 void record_routing(RankState& state, const Routing& routing) {
     state.record.expert_ids = routing.expert_ids;
     state.record.expert_weights = routing.weights;
@@ -54,6 +58,7 @@ Task<void> dense_block(RankContext& rank, RankState& state, const RunContext& ru
     swiglu(gate.values, up.values, run.arithmetic);
     // A tp rank that holds none of the hidden width adds zeros: rows without columns do not know how many they are.
     Rows partial = gate.cols == 0 ? make_rows(x.rows(), x.cols) : linear(gate, w2, run.arithmetic);
+    plant(run, state, partial);
     const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "mlp output");
     add(state.hidden, out, run.arithmetic);
 }
@@ -79,13 +84,15 @@ Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run,
     if (!own_rows) {
         const Group alone{"ep", {rank.rank()}, rank.rank()};
         Rows partial = co_await routed_experts(rank, run, {alone, alone}, experts, weights, x, routing, layer);
+        plant(run, state, partial);
         const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "moe output");
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
     const ExpertGroups groups{state.ep, state.etp};
     if (run.sequence_parallel() || state.tp.size() == 1) {
-        const Rows out = co_await routed_experts(rank, run, groups, experts, weights, x, routing, layer);
+        Rows out = co_await routed_experts(rank, run, groups, experts, weights, x, routing, layer);
+        plant(run, state, out);
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
@@ -95,6 +102,7 @@ Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run,
     const Rows part = co_await routed_experts(rank, run, groups, experts, weights, mine, my_routing, layer);
     Rows out = make_rows(x.rows(), x.cols);
     std::ranges::copy(part.values, out.values.begin() + state.slice.begin * x.cols);
+    plant(run, state, out);
     co_await all_reduce_rows(rank, state.tp, out, run.arithmetic, "moe output");
     add(state.hidden, out, run.arithmetic);
 }
