@@ -37,6 +37,7 @@ std::optional<Stall> World::run(const Program& program) {
     contexts.reserve(ranks_.size());
     tasks.reserve(ranks_.size());
     stall_.reset();
+    waiting_.clear();
     ready_.clear();
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
         contexts.emplace_back(*this, Rank{static_cast<std::int64_t>(r)});
@@ -83,15 +84,18 @@ void World::try_point_to_point(Rank rank) {
 }
 
 void World::try_group(Rank rank) {
+    // Counted as they come, so that a rank of a large group does not look at all the others.
     const Group& group = *ranks_[rank.idx()].pending->group;
+    const auto waiting = waiting_.try_emplace(group.key(), std::size_t{0}).first;
+    if (++waiting->second < group.size()) return;
     calls_.clear();
     for (const Rank member : group.ranks()) {
         const CollectiveCall* call = ranks_[member.idx()].pending;
-        if (call == nullptr || is_point_to_point(call->kind) || call->group->key() != group.key() ||
-            call->group->ranks() != group.ranks())
-            return;
+        // Another list of ranks with the same key: these wait for each other, and the deadlock says so.
+        if (call == nullptr || is_point_to_point(call->kind) || call->group->ranks() != group.ranks()) return;
         calls_.push_back(call);
     }
+    waiting_.erase(waiting);
     complete(calls_, group.ranks());
 }
 
