@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
@@ -126,6 +127,28 @@ std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank
     return failed(*coordinate, element_as_double(held_view, comparer.held_bytes_passed() / width),
                   element_as_double(whole.view(), flat_index(*coordinate, whole.shape)),
                   "loaded bytes are not those of the checkpoint");
+}
+
+std::optional<Mismatch> judge_coverage(const Plan& plan) {
+    const std::vector<CoverageFault> faults = coverage_faults(plan);
+    if (faults.empty()) return std::nullopt;
+    const CoverageFault& first = faults.front();
+    return Mismatch{.layer = first.param,
+                    .rank = first.rank.value_or(Rank{0}),
+                    .coordinate = first.index,
+                    .got = 0,
+                    .want = 0,
+                    .bound = 0,
+                    .why = first.why};
+}
+
+CheckReport failed_by_coverage(const Plan& plan, Mismatch failure) {
+    CheckReport report;
+    const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
+    report.load.bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+    report.load_ok = false;
+    report.failure = std::move(failure);
+    return report;
 }
 
 CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options) {

@@ -37,6 +37,12 @@ struct CheckReport {
 // A stage that stalls ends the run; one that loads or computes wrongly does not.
 [[nodiscard]] CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options);
 
+// What makes a plan fail before anything is loaded: the first element that it does not hold as it should.
+// Mismatch::layer is the parameter's name, coordinate the element's global index.
+[[nodiscard]] std::optional<Mismatch> judge_coverage(const Plan& plan);
+// The report of a plan that fails so.
+[[nodiscard]] CheckReport failed_by_coverage(const Plan& plan, Mismatch failure);
+
 // Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and
 // cut by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.
 [[nodiscard]] std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank rank,

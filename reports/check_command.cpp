@@ -20,6 +20,7 @@
 #include "reports/replay.hpp"
 #include "reports/verdict_json.hpp"
 #include "reports/verdict_text.hpp"
+#include "sim/plan/runnable.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -40,6 +41,7 @@ struct Options {
 std::string replay_of(const Options& options, const Layout& layout) {
     ReplayLine line{"check"};
     line.word(options.model.string()).layout(layout.dims, layout.rules->name);
+    if (options.layout.placements) line.option("--placements", options.layout.placements->string());
     if (options.layers) line.option("--layers", *options.layers);
     if (options.tokens.input_ids) {
         line.option("--input-ids", options.tokens.input_ids->string());
@@ -64,6 +66,19 @@ struct Run {
     Arithmetic arithmetic;
     std::uint64_t seed;
 };
+
+Plan plan_of(const Model& model, const Layout& layout) {
+    if (!layout.given) return make_plan(model, layout.dims, *layout.rules);
+    std::vector<DType> dtypes;
+    for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
+    return make_plan(model.config, model.parameters, dtypes, layout.dims, *layout.given);
+}
+
+void require_runnable(const Plan& plan, const GivenLayout& given) {
+    const std::optional<NotRunnable> reason = not_runnable(plan);
+    if (!reason) return;
+    throw InputError({given.file, reason->param, "", "cannot be run, only planned and loaded: " + reason->why});
+}
 
 // With a bar, which is gone when the answer is printed.
 CheckReport checked_on_sim(const Run& run, const Console& console) {
@@ -103,12 +118,16 @@ int run_check(const Options& options, const Console& console) {
     const Backend backend = backend_of(options.backend, false);
     const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
     require_gpu_for(options.devices, backend);
-    const Layout layout = layout_of(options.layout);
+    Layout layout = layout_of(options.layout);
+    if (layout.given) layout.given->cut_model = options.layers.has_value();
     sim::require_runnable(layout.dims);
     const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
-    const Plan plan = make_plan(model, layout.dims, *layout.rules);
+    const Plan plan = plan_of(model, layout);
+    // A plan that does not hold the model fails as it stands: no rank runs it.
+    std::optional<Mismatch> uncovered = judge_coverage(plan);
+    if (layout.given && !uncovered) require_runnable(plan, *layout.given);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
     const Planted planted = plant(options.plant, model, plan, batch);
@@ -116,7 +135,7 @@ int run_check(const Options& options, const Console& console) {
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
     std::unique_ptr<Devices> devices;
-    if (backend == Backend::gpu) devices = std::make_unique<Devices>(wanted);
+    if (backend == Backend::gpu && !uncovered) devices = std::make_unique<Devices>(wanted);
 
     const Run run{.model = model,
                   .plan = plan,
@@ -131,8 +150,9 @@ int run_check(const Options& options, const Console& console) {
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);
     if (devices) answer.text() << fmt::format("devices  {}: the MoE layers\n", devices->describe());
-    CheckReport report =
-        devices ? checked_on_gpu(run, *devices, options.devices, console) : checked_on_sim(run, console);
+    CheckReport report = uncovered ? failed_by_coverage(plan, std::move(*uncovered))
+                         : devices ? checked_on_gpu(run, *devices, options.devices, console)
+                                   : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
     if (reference && report.ok()) {
         answer.text() << fmt::format("oracle   gives the logits of {}\n", printable(options.reference->string()));
@@ -149,6 +169,7 @@ Action declare_check(OptionSet& set) {
     const auto options = std::make_shared<Options>();
     add_model(set, options->model);
     add_layout(set, options->layout);
+    add_placements(set, options->layout);
     add_layers(set, options->layers);
     add_input_ids(set, options->tokens);
     add_random_tokens(set, options->tokens);

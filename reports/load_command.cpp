@@ -68,10 +68,12 @@ void require_replaceable(const fs::path& folder, std::int64_t world) {
 }
 
 // A plan that does not cover every element cannot be loaded; the first violation names parameter and reason.
-bool print_violations(const Plan& plan, const Answer& answer) {
+bool print_violations(const Plan& plan, const Layout& layout, const Answer& answer) {
     const std::vector<std::string> violations = coverage_violations(plan);
     if (violations.empty()) return false;
-    answer.text() << fmt::format("load: FAILED: rules {} do not cover the model\n", plan.rules);
+    answer.text() << (layout.given
+                          ? fmt::format("load: FAILED: {} does not cover the model\n", printable(layout.given->file))
+                          : fmt::format("load: FAILED: rules {} do not cover the model\n", plan.rules));
     for (const std::string& violation : violations) answer.text() << "  " << violation << '\n';
     answer.json([&](JsonWriter& json) {
         json.begin_object().field("ok", false).key("violations").list(violations).end_object();
@@ -152,15 +154,16 @@ int run_load(const Options& options, const Console& console) {
         throw InputError({"command line", "--out", "", "must be given: a folder to write, or --against, or --dry-run"});
     }
     const Answer answer(options.json, console, options.model);
-    const Layout layout = layout_of(options.layout);
+    Layout layout = layout_of(options.layout);
+    if (layout.given) layout.given->cut_model = options.layers.has_value();
     const PlannedModel model =
         open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
-    const Plan plan = plan_of(model, layout.dims, *layout.rules);
+    const Plan plan = plan_of(model, layout);
     const std::optional<Manifest> other =
         options.against ? std::optional{read_manifest(*options.against)} : std::nullopt;
     std::optional<OutputFolder> out;
     if (options.out) out.emplace(*options.out);
-    if (print_violations(plan, answer)) return exit_failed;
+    if (print_violations(plan, layout, answer)) return exit_failed;
 
     RankLoader loader(plan, options.dry_run ? nullptr : &*model.checkpoint);
     const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
@@ -203,6 +206,7 @@ Action declare_load(OptionSet& set) {
     const auto options = std::make_shared<Options>();
     add_model(set, options->model);
     add_layout(set, options->layout);
+    add_placements(set, options->layout);
     add_layers(set, options->layers);
     set.path({"--out", "DIR", "write each rank's file and manifest.json into DIR"}, options->out);
     set.flag("--dry-run", "the manifest only; reads no tensor data", options->dry_run);

@@ -7,6 +7,7 @@
 
 #include "reports/command.hpp"
 #include "reports/option_set.hpp"
+#include "sim/plan/given_layout.hpp"
 #include "sim/plan/parallel_dims.hpp"
 #include "sim/plan/plan.hpp"
 #include "sim/plan/rules/rule_set.hpp"
@@ -21,16 +22,20 @@ struct LayoutOptions {
     bool vllm_expert_parallel = false;
     bool sequence_parallel = false;
     std::string rules = "titan-infer";
+    std::optional<std::filesystem::path> placements;
 };
 
 struct Layout {
     ParallelDims dims;
     const RuleSet* rules;
     std::string note;  // how vLLM's words were taken
+    std::optional<GivenLayout> given = std::nullopt;  // that of --placements, instead of rules
 };
 
 void add_model(OptionSet& set, std::filesystem::path& model);
 void add_layout(OptionSet& set, LayoutOptions& options);
+// For commands that take a layout that another program decided.
+void add_placements(OptionSet& set, LayoutOptions& options);
 void add_layers(OptionSet& set, std::optional<std::int64_t>& layers);
 void add_json(OptionSet& set, std::string& target);
 

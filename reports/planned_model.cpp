@@ -51,8 +51,9 @@ PlannedModel open_planned_model(const fs::path& directory, Tensors tensors, std:
     return planned;
 }
 
-Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules) {
-    return make_plan(model.config, model.parameters, model.dtypes, dims, rules);
+Plan plan_of(const PlannedModel& model, const Layout& layout) {
+    if (layout.given) return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.given);
+    return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.rules);
 }
 
 }  // namespace shardproof::reports

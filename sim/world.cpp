@@ -18,6 +18,28 @@ std::string ranks_text(const std::vector<Rank>& ranks) {
     return ranks.size() > 8 ? text + fmt::format(" and {} more", ranks.size() - 8) : text;
 }
 
+TraceEvent event_of(std::span<const CollectiveCall* const> calls, std::span<const Rank> members) {
+    const CollectiveCall& first = *calls[0];
+    TraceEvent event{.kind = first.kind,
+                     .group = first.group == nullptr ? std::string_view{} : first.group->name(),
+                     .ranks = {members.begin(), members.end()},
+                     .dtype = first.dtype,
+                     .what = first.what,
+                     .sent_by = {},
+                     .received_by = {}};
+    // Storage may be wider than what travels.
+    const auto travelling = [](const CollectiveCall& call, std::int64_t bytes) {
+        if (call.element_bytes == 0) return std::int64_t{0};
+        return bytes / static_cast<std::int64_t>(call.element_bytes) * bits_of(call.dtype) / 8;
+    };
+    for (const CollectiveCall* call : calls) {
+        event.sent_by.push_back(travelling(*call, call->send_bytes()));
+        event.received_by.push_back(travelling(*call, call->receive_bytes()));
+        event.bytes_sent += event.sent_by.back();
+    }
+    return event;
+}
+
 }  // namespace
 
 bool RankContext::Awaiter::await_ready() {
@@ -108,17 +130,7 @@ void World::complete(std::span<const CollectiveCall* const> calls, std::span<con
     }
     perform(calls);
     if (trace_ != nullptr) {
-        std::int64_t elements = 0;
-        for (const CollectiveCall* call : calls)
-            elements +=
-                call->element_bytes == 0 ? 0 : call->send_bytes() / static_cast<std::int64_t>(call->element_bytes);
-        const CollectiveCall& first = *calls[0];
-        trace_->push_back({.kind = first.kind,
-                           .group = first.group == nullptr ? std::string_view{} : first.group->name(),
-                           .ranks = {members.begin(), members.end()},
-                           .dtype = first.dtype,
-                           .what = first.what,
-                           .bytes_sent = elements * bits_of(first.dtype) / 8});
+        trace_->push_back(event_of(calls, members));
     }
     for (const Rank member : members) {
         ranks_[member.idx()].pending = nullptr;

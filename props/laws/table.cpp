@@ -5,6 +5,7 @@
 #include <new>
 
 #include "oracle/model/error.hpp"
+#include "props/laws/cost_laws.hpp"
 #include "props/laws/dispatch_laws.hpp"
 #include "props/laws/law.hpp"
 #include "props/laws/layout_laws.hpp"
@@ -52,6 +53,8 @@ constexpr std::array kLaws{
         16},
     Law{"world.layouts_agree", "the same bits under another layout with the same order of sums", world::layouts_agree,
         LawKind::output, 16},
+    Law{"cost.forecast_is_count", "bytes forecast of every collective are those that the ranks count",
+        cost::forecast_is_count, LawKind::output, 4},
     Law{"judge.sees_four_bounds", "one element moved by 4 bounds fails", model::judge_sees_four_bounds, LawKind::output,
         16},
 };
