@@ -123,22 +123,23 @@ private:
         RankShards held(static_cast<std::size_t>(plan_.world()),
                         std::vector<IndexRuns>(parameter_.shape.size(), IndexRuns{}));
         for (const GivenShard& shard : *param_.shards) held[shard.rank.idx()] = shard.index;
-        for (const MeshKind kind : meshes_to_try()) {
-            if (param_.mesh && *param_.mesh != kind) continue;
+        const std::vector<MeshKind> kinds = param_.mesh ? std::vector{*param_.mesh} : meshes_to_try();
+        for (const MeshKind kind : kinds) {
             if (auto placements = product_form(plan_.mesh(kind), parameter_.shape, held))
                 return {.mesh = kind, .placements = std::move(*placements)};
         }
-        const MeshKind kind = param_.mesh.value_or(meshes_to_try().front());
+        const MeshKind kind = kinds.front();
         return {.mesh = kind,
                 .placements = std::vector<Placement>(plan_.mesh(kind).axes().size(), Replicate{}),
                 .shards = std::make_shared<const RankShards>(std::move(held))};
     }
 
-    // What can be said on both meshes is said on the one where rule sets have it.
+    // Experts are said on the mesh where rule sets have them, if they can be; all else is on the dense one.
     [[nodiscard]] std::vector<MeshKind> meshes_to_try() const {
         const bool experts = parameter_.role == Role::expert_w1 || parameter_.role == Role::expert_w2 ||
                              parameter_.role == Role::expert_w3;
-        if (experts && plan_.dims.ep() > 1) return {MeshKind::sparse, MeshKind::dense};
+        if (!experts) return {MeshKind::dense};
+        if (plan_.dims.ep() > 1) return {MeshKind::sparse, MeshKind::dense};
         return {MeshKind::dense, MeshKind::sparse};
     }
 

@@ -30,15 +30,29 @@ bool holds(const Mesh& mesh, std::span<const Placement> placements, const Shape&
     return true;
 }
 
+// Whether these are all indices of the dim, each once: otherwise ranks are named rather than an axis.
+bool deals_once(const std::vector<IndexRuns>& owners, std::int64_t extent) {
+    IndexRuns all;
+    for (const IndexRuns& runs : owners) all.insert(all.end(), runs.begin(), runs.end());
+    std::ranges::sort(all, {}, &Run::begin);
+    std::int64_t at = 0;
+    for (const Run& run : all) {
+        if (run.begin != at) return false;
+        at = run.end;
+    }
+    return at == extent;
+}
+
 // The ways in which one dim may be cut by these axes, the plainest first.
 std::vector<std::vector<Placement>> candidates(const Mesh& mesh, const RankShards& shards, std::size_t dim,
-                                               const std::vector<std::size_t>& axes) {
+                                               const std::vector<std::size_t>& axes, std::int64_t extent) {
     if (axes.empty()) return {{}};
     if (axes.size() == 1) {
         const MeshAxis& axis = mesh.axes()[axes[0]];
         Owners owners{.dim = dim, .runs = {}};
         for (std::int64_t c = 0; c < axis.size; ++c)
             owners.runs.push_back(shards[static_cast<std::size_t>(c * axis.stride)][dim]);
+        if (!deals_once(owners.runs, extent)) return {{ShardDim{dim}}};
         return {{ShardDim{dim}}, {std::move(owners)}};
     }
     if (axes.size() == 2) {
@@ -61,7 +75,7 @@ std::optional<std::vector<Placement>> product_form(const Mesh& mesh, const Shape
             std::ranges::any_of(axes, [&](std::size_t i) { return !std::holds_alternative<Replicate>(placements[i]); });
         if (taken) return std::nullopt;
         bool found = false;
-        for (const std::vector<Placement>& candidate : candidates(mesh, shards, dim, axes)) {
+        for (const std::vector<Placement>& candidate : candidates(mesh, shards, dim, axes, shape[dim])) {
             std::vector<Placement> tried = placements;
             for (std::size_t i = 0; i < candidate.size(); ++i) tried[axes[i]] = candidate[i];
             if (!holds(mesh, tried, shape, shards, dim)) continue;
