@@ -100,8 +100,10 @@ std::optional<std::string> forecast_is_count(Subject& subject) {
             }
         }
     }
+    // A token that nobody recorded is a fault for other laws to tell.
     options.expert_of = [&](std::int64_t layer, std::int64_t token, std::int64_t choice) {
-        return chosen.at({layer, token}).at(static_cast<std::size_t>(choice));
+        const auto found = chosen.find({layer, token});
+        return found == chosen.end() ? ExpertId{0} : found->second[static_cast<std::size_t>(choice)];
     };
     return difference(sim::cost_of(plan, options), subject.trace());
 }
