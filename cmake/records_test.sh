@@ -16,7 +16,7 @@ for file in "$root"/reports/records/*.jsonl; do
                 broken=1
             fi
         done
-        if [[ $line != *"\"gpu_hash\":\"$now\""* ]]; then
+        if [[ $line != *"\"gpu_hash\":\"$now\""* && $line != *'"gpu_hash":null'* ]]; then
             [[ $line =~ \"kind\":\"([a-z]+)\" ]] && echo "${file##*/}:$number: ${BASH_REMATCH[1]} is older than gpu/"
             stale=1
         fi

@@ -6,6 +6,7 @@
 
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
+#include "sim/plan/declaration.hpp"
 
 namespace shardproof {
 
@@ -142,7 +143,20 @@ std::optional<Mismatch> judge_coverage(const Plan& plan) {
                     .why = first.why};
 }
 
-CheckReport failed_by_coverage(const Plan& plan, Mismatch failure) {
+std::optional<Mismatch> judge_declarations(const Plan& plan) {
+    const std::vector<DeclarationViolation> violations = declaration_violations(plan);
+    if (violations.empty()) return std::nullopt;
+    const DeclarationViolation& first = violations.front();
+    return Mismatch{.layer = first.param,
+                    .rank = Rank{0},
+                    .coordinate = {},
+                    .got = 0,
+                    .want = 0,
+                    .bound = 0,
+                    .why = "axis " + first.axis + " " + first.reason};
+}
+
+CheckReport failed_by_declaration(const Plan& plan, Mismatch failure) {
     CheckReport report;
     const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
     report.load.bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
@@ -152,10 +166,11 @@ CheckReport failed_by_coverage(const Plan& plan, Mismatch failure) {
 }
 
 CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options) {
+    if (auto failure = judge_declarations(plan)) return failed_by_declaration(plan, std::move(*failure));
     CheckReport report;
     sim::Forward forward{
         plan,
-        model.checkpoint,
+        options.loaded_from == nullptr ? model.checkpoint : *options.loaded_from,
         batch,
         {.arithmetic = options.arithmetic, .seed = options.seed, .faults = options.faults, .trace = options.trace}};
     oracle::Judge judge{model.config, model.checkpoint, batch, options.arithmetic};

@@ -19,6 +19,7 @@ struct CheckOptions {
     std::uint64_t seed = 0;                  // of the scheduler
     const sim::Faults* faults = nullptr;     // planted, or none
     const Plan* judged_plan = nullptr;       // whose shards loaded bytes are judged by; none: the plan that runs
+    const Checkpoint* loaded_from = nullptr;  // by the ranks; none: the model's, which is the oracle's
     bool keep_result = false;                // fill CheckReport::result
     sim::Trace* trace = nullptr;
     std::function<void(std::int64_t stages_done, std::int64_t stages)> progress;
@@ -40,8 +41,11 @@ struct CheckReport {
 // What makes a plan fail before anything is loaded: the first element that it does not hold as it should.
 // Mismatch::layer is the parameter's name, coordinate the element's global index.
 [[nodiscard]] std::optional<Mismatch> judge_coverage(const Plan& plan);
-// The report of a plan that fails so.
-[[nodiscard]] CheckReport failed_by_coverage(const Plan& plan, Mismatch failure);
+// What makes a plan fail before anything is loaded: the first declaration that contradicts it. Mismatch::layer is the
+// parameter's name, why begins with the axis.
+[[nodiscard]] std::optional<Mismatch> judge_declarations(const Plan& plan);
+// The report of a plan that fails by either.
+[[nodiscard]] CheckReport failed_by_declaration(const Plan& plan, Mismatch failure);
 
 // Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and
 // cut by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.

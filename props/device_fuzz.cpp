@@ -44,6 +44,7 @@ public:
 
     FuzzReport hunt_mutants() {
         for (const Mutant* mutant : mutants_named(*options_.fuzz.mutants)) {
+            if (!mutant->on_devices) continue;
             hunted_ = mutant->id;
             report_.mutants.push_back(hunt(*mutant));
             report_.ok = report_.ok && report_.mutants.back().killed;
@@ -57,7 +58,9 @@ private:
         return *devices_;
     }
 
-    [[nodiscard]] bool fits(const Case& c) const { return c.layout.world() <= options_.devices.world; }
+    [[nodiscard]] bool fits(const Case& c) const {
+        return c.layout.world() <= options_.devices.world && runs_on_devices(c.layout);
+    }
 
     // What breaks `law` on a case with `plant` in it. After a stall, and after an exception that may have left the
     // devices in disorder, they are made anew.

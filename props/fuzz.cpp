@@ -132,16 +132,24 @@ private:
     }
 
     // Every law that breaks with the mutant and holds without it, those that see outputs first.
-    std::vector<std::pair<const Law*, Broken>> kills_of(const Case& c, const Plant& plant, bool& changed) {
+    // Unless a law was asked for, none that needs no run hunts a mutant that shows in one.
+    [[nodiscard]] bool hunts(const Law& law, const Mutant& mutant) const {
+        return !options_.law.empty() || mutant.seen == Seen::by_statics_only || !law.is_static();
+    }
+
+    std::vector<std::pair<const Law*, Broken>> kills_of(const Case& c, const Mutant& mutant, bool& changed) {
         std::vector<std::pair<const Law*, Broken>> kills;
-        Subject mutated{c, plant};
+        Subject mutated{c, mutant.plant};
         changed = mutated.is_planted();
         if (!changed) return kills;
         for (const Law* law : chosen_) {
+            if (!hunts(*law, mutant)) continue;
             auto broken = try_law(*law, mutated);
             const bool known = broken && broken->law == kNoCrash &&
                                std::ranges::any_of(kills, [](const auto& k) { return k.second.law == kNoCrash; });
             if (!broken || known || broken_by(c, {}, *law)) continue;
+            // A fault that counts its calls may show only after other laws have run.
+            if (const auto alone = broken_by(c, mutant.plant, *law); !alone || alone->law != broken->law) continue;
             kills.emplace_back(law, std::move(*broken));
         }
         std::ranges::stable_sort(kills, std::less<>{}, distance_from_output);
@@ -149,9 +157,17 @@ private:
     }
     static bool sees_output(const std::pair<const Law*, Broken>& kill) { return distance_from_output(kill) == 0; }
     static int distance_from_output(const std::pair<const Law*, Broken>& kill) {
-        if (kill.second.law == kNoCrash) return 2;
-        if (kill.first->kind == LawKind::output) return 0;
-        return kill.first->kind == LawKind::loading ? 1 : 3;
+        if (kill.second.law == kNoCrash) return 3;
+        switch (kill.first->kind) {
+            case LawKind::output:
+                return 0;
+            case LawKind::relation:
+                return 1;
+            case LawKind::loading:
+                return 2;
+            default:
+                return 4;
+        }
     }
 
     MutantReport hunt(const Mutant& mutant) {
@@ -159,7 +175,7 @@ private:
         found.id = mutant.id;
         const Clock clock;
         Cases cases{options_.seed};
-        // After a kill that no output shows, so many more cases may bring one that does.
+        // After a kill that no output against the oracle shows, so many more cases may bring one that does.
         constexpr std::int64_t kMoreCases = 100;
         std::int64_t last = options_.mutant_cases_max;
         for (std::int64_t i = 0; i < last && !(found.killed && by_output_); ++i) {
@@ -167,7 +183,7 @@ private:
             ++report_.cases;
             show_progress();
             bool changed = false;
-            const auto kills = kills_of(shrinkable.value(), mutant.plant, changed);
+            const auto kills = kills_of(shrinkable.value(), mutant, changed);
             if (!found.killed) {
                 ++found.cases;
                 found.cases_changed += changed ? 1 : 0;

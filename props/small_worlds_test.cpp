@@ -53,6 +53,9 @@ CaseModel model_of(const CaseLayout& layout, std::int64_t experts, std::int64_t 
     m.vocab = 4 + static_cast<std::int64_t>(turn % 2);
     m.tied = turn % 5 == 0;
     m.norm_topk = turn % 3 == 0;
+    m.score = turn % 4 == 2 ? ScoreFunction::sigmoid : ScoreFunction::softmax;
+    m.score_on = turn % 9 == 4 ? ScoreOn::input : ScoreOn::output;
+    m.scale = turn % 7 == 3 ? 2.5 : 1.0;
     m.layers = turn % 11 == 0 ? 2 : 1;
     if (turn % 22 == 0) m.dense_layers = {0};
     m.rope = static_cast<RopeScaling>(turn % 5);
@@ -60,7 +63,24 @@ CaseModel model_of(const CaseLayout& layout, std::int64_t experts, std::int64_t 
     m.routing = static_cast<RoutingFlavour>(turn % 4);
     m.files = turn % 7 == 0 ? 2 : 1;
     m.seed = turn;
+    if (layout.rules == "vllm" && layout.tp > 1 && turn % 2 == 1) m.kv_heads = layout.tp / 2;
+    fit_to_rules(layout, m);
     return m;
+}
+
+// vLLM's ways to deal experts: in order, in turns, from the last slot on, and with every rank's first expert held by
+// the next rank as well.
+void deal_experts(Case& c, std::uint64_t turn) {
+    CaseLayout& layout = c.layout;
+    if (layout.rules != "vllm" || layout.ep == 1) return;
+    if (turn % 4 == 1) layout.expert_order = ExpertOrder::round_robin;
+    if (turn % 4 < 2 || c.model.experts % layout.ep != 0) return;
+    const std::int64_t each = c.model.experts / layout.ep;
+    const bool redundant = turn % 4 == 3 && each < c.model.experts;
+    for (std::int64_t rank = 0; rank < layout.ep; ++rank) {
+        for (std::int64_t i = each; i-- > 0;) layout.expert_map.push_back(rank * each + i);
+        if (redundant) layout.expert_map.push_back((rank + 1) % layout.ep * each);
+    }
 }
 
 struct Walk {
@@ -85,11 +105,13 @@ struct Walk {
         std::vector<std::int64_t> none;
         deal(layout.num_dp(), kTokensMax, none, dealings);
         for (std::int64_t experts = layout.ep; experts <= kExpertsMax; ++experts) {
+            if (layout.rules == "megatron" && experts % layout.ep != 0) continue;
             for (std::int64_t top_k = 1; top_k <= experts; ++top_k) {
                 for (const std::vector<std::int64_t>& dealt : dealings) {
                     Case c;
                     c.layout = layout;
                     c.model = model_of(layout, experts, top_k, cases);
+                    deal_experts(c, cases);
                     c.sequences = sequences_of(dealt, cases % 13 == 0);
                     c.arithmetic = cases % 4 == 3 ? Arithmetic::bf16 : Arithmetic::f32;
                     c.scheduler_seed = cases;

@@ -42,6 +42,9 @@ std::string replay_of(const Options& options, const Layout& layout) {
     ReplayLine line{"check"};
     line.word(options.model.string()).layout(layout.dims, layout.rules->name);
     if (options.layout.placements) line.option("--placements", options.layout.placements->string());
+    if (!options.layout.expert_placement.empty())
+        line.option("--vllm-expert-placement-strategy", options.layout.expert_placement);
+    if (options.layout.expert_map) line.option("--expert-map", options.layout.expert_map->string());
     if (options.layers) line.option("--layers", *options.layers);
     if (options.tokens.input_ids) {
         line.option("--input-ids", options.tokens.input_ids->string());
@@ -68,7 +71,7 @@ struct Run {
 };
 
 Plan plan_of(const Model& model, const Layout& layout) {
-    if (!layout.given) return make_plan(model, layout.dims, *layout.rules);
+    if (!layout.given) return make_plan(model, layout.dims, *layout.rules, layout.options);
     std::vector<DType> dtypes;
     for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
     return make_plan(model.config, model.parameters, dtypes, layout.dims, *layout.given);
@@ -88,6 +91,7 @@ CheckReport checked_on_sim(const Run& run, const Console& console) {
                   .seed = run.seed,
                   .faults = run.planted.faults(),
                   .judged_plan = &run.plan,
+                  .loaded_from = run.planted.loaded_from(),
                   .progress = [&](std::int64_t done, std::int64_t) { progress.set(done); }});
 }
 
@@ -125,17 +129,19 @@ int run_check(const Options& options, const Console& console) {
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     const Plan plan = plan_of(model, layout);
-    // A plan that does not hold the model fails as it stands: no rank runs it.
-    std::optional<Mismatch> uncovered = judge_coverage(plan);
-    if (layout.given && !uncovered) require_runnable(plan, *layout.given);
+    // A plan that does not hold the model, or contradicts what its code declares, fails as it stands: no rank runs it.
+    std::optional<Mismatch> unsound = judge_coverage(plan);
+    if (!unsound) unsound = judge_declarations(plan);
+    if (layout.given && !unsound) require_runnable(plan, *layout.given);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     require_memory(forward_bytes(plan, ids, true), "check", "--layers N");
-    const Planted planted = plant(options.plant, model, plan, batch);
+    const Planted planted = plant(options.plant, backend, model, plan, batch);
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
+    if (backend == Backend::gpu && !unsound) require_devices_run(plan);
     std::unique_ptr<Devices> devices;
-    if (backend == Backend::gpu && !uncovered) devices = std::make_unique<Devices>(wanted);
+    if (backend == Backend::gpu && !unsound) devices = std::make_unique<Devices>(wanted);
 
     const Run run{.model = model,
                   .plan = plan,
@@ -150,7 +156,7 @@ int run_check(const Options& options, const Console& console) {
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);
     if (devices) answer.text() << fmt::format("devices  {}: the MoE layers\n", devices->describe());
-    CheckReport report = uncovered ? failed_by_coverage(plan, std::move(*uncovered))
+    CheckReport report = unsound   ? failed_by_declaration(plan, std::move(*unsound))
                          : devices ? checked_on_gpu(run, *devices, options.devices, console)
                                    : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);

@@ -207,10 +207,19 @@ TEST(CheckCommand, PlacesAFaultOfLoadingInTheParameter) {
     EXPECT_THAT(answer["failure"]["layer"].get<std::string>(), HasSubstr("moe.experts.w"));
 }
 
+TEST(CheckCommand, LoadsFromTheFilesOfAPlantedFault) {
+    const json answer = checked(check_args({"--plant", "m30-stale"}, kEightRanks), 1);
+    EXPECT_FALSE(answer["load"]["ok"].get<bool>());
+    EXPECT_EQ(answer["failure"]["layer"], "norm.weight");
+}
+
 TEST(CheckCommand, RefusesFaultsThatItCannotPlant) {
     expect_refused(check_args({"--plant", ""}, kEightRanks), 2, {"--plant: must not be empty"});
-    expect_refused(check_args({"--plant", "m99"}, kEightRanks), 2, {"m99", "must be one of m03"});
+    expect_refused(check_args({"--plant", "m99"}, kEightRanks), 2, {"m99", "must be one of m01"});
     expect_refused(check_args({"--plant", "m25"}), 2, {"--plant=m25", "changes nothing"});
+    // Only other runs, a plan's laws or what is saved show these.
+    for (const char* id : {"m31", "m05-everywhere", "m25-saved", "m17-nan"})
+        expect_refused(check_args({"--plant", id}, kEightRanks), 2, {id, "changes nothing"});
 }
 
 TEST(CheckCommand, ReplayLineKeepsWhatWasAsked) {

@@ -31,6 +31,20 @@ void require_gpu_for(const DeviceOptions& options, Backend backend) {
     refuse("--deadline", options.deadline);
 }
 
+void require_devices_run(const Plan& plan) {
+    const auto refuse = [](const char* rule) { throw InputError({"command line", "--backend", "gpu", rule}); };
+    const Mesh& sparse = plan.meshes.sparse;
+    if (sparse.has(Axis::etp) && (sparse.size(Axis::etp) > 1 || plan.dims.ep() == 1))
+        refuse("must be sim where experts are cut in parts of their own, or ep is 1 for these rules");
+    for (const ParamPlan& param : plan.params) {
+        for (const Placement& placement : param.placement.placements) {
+            const auto* const owners = std::get_if<Owners>(&placement);
+            if (param.placement.mesh == MeshKind::sparse && owners != nullptr && owners->redundant)
+                refuse("must be sim where experts are placed by --expert-map");
+        }
+    }
+}
+
 void add_to(ReplayLine& line, const DeviceOptions& options) {
     if (!options.transport.empty()) line.option("--transport", options.transport);
     if (!options.dispatcher.empty()) line.option("--dispatcher", options.dispatcher);

@@ -20,6 +20,8 @@ void add_device_options(OptionSet& set, DeviceOptions& options);
 void require_known_names(const DeviceOptions& options);
 // The same; and without --backend gpu for any that was given.
 void require_gpu_for(const DeviceOptions& options, Backend backend);
+// Throws InputError for a plan whose experts device ranks do not run: cut in parts after dispatch, or held twice.
+void require_devices_run(const Plan& plan);
 void add_to(ReplayLine& line, const DeviceOptions& options);
 
 [[nodiscard]] double deadline_of(const DeviceOptions& options);

@@ -24,17 +24,23 @@ struct StageElements {
     std::uint64_t gathered = 0;  // on all ranks together, each with what it computes with
 };
 
-// How many parts of a parameter ranks compute with; shards that FSDP cut are gathered first.
-std::int64_t num_computed_parts(const Plan& plan, const ParamPlacement& placement) {
-    const std::vector<MeshAxis>& axes = plan.mesh(placement.mesh).axes();
-    std::int64_t parts = 1;
+// How often an element of a parameter is held by ranks that compute with it; shards that FSDP cut are gathered first.
+std::int64_t num_computed_copies(const Plan& plan, const ParamPlan& param) {
+    const std::vector<MeshAxis>& axes = plan.mesh(param.placement.mesh).axes();
+    std::int64_t copies = 1;
     for (std::size_t i = 0; i < axes.size(); ++i) {
-        if (axes[i].axis == Axis::fsdp || axes[i].axis == Axis::efsdp) continue;
-        const Placement& on_axis = placement.placements[i];
-        if (std::holds_alternative<ShardDim>(on_axis) || std::holds_alternative<StridedShard>(on_axis))
-            parts *= axes[i].size;
+        const bool gathered = axes[i].axis == Axis::fsdp || axes[i].axis == Axis::efsdp;
+        const Placement& on_axis = param.placement.placements[i];
+        if (const auto* const owners = std::get_if<Owners>(&on_axis)) {
+            std::int64_t held = 0;
+            for (const IndexRuns& runs : owners->runs) held += num_indices(runs);
+            const std::int64_t extent = param.parameter.shape[owners->dim];
+            copies *= (held + extent - 1) / extent;
+        } else if (gathered || std::holds_alternative<Replicate>(on_axis)) {
+            copies *= axes[i].size;
+        }
     }
-    return parts;
+    return copies;
 }
 
 StageElements largest_stage(const Plan& plan) {
@@ -43,8 +49,7 @@ StageElements largest_stage(const Plan& plan) {
         const auto elements = static_cast<std::uint64_t>(num_elements(param.parameter.shape));
         StageElements& stage = stages[param.parameter.layer.value_or(-1)];
         stage.whole += elements;
-        stage.gathered +=
-            elements * static_cast<std::uint64_t>(plan.world() / num_computed_parts(plan, param.placement));
+        stage.gathered += elements * static_cast<std::uint64_t>(num_computed_copies(plan, param));
     }
     StageElements largest;
     for (const auto& [layer, stage] : stages) {

@@ -102,7 +102,7 @@ TEST(FuzzCommand, RefusesWhatItDoesNotKnow) {
     expect_refused({"--mutants", "m13,,m25"}, 2, {"--mutants=m13,,m25", "commas"});
     expect_refused({"--mutants="}, 2, {"--mutants: must not be empty"});
     expect_refused({"--mutants", "", "--seed", "1"}, 2, {"--mutants: must not be empty"});
-    expect_refused({"--mutants", "m99"}, 2, {"--mutants=m99", "must be one of m03"});
+    expect_refused({"--mutants", "m99"}, 2, {"--mutants=m99", "must be one of m01"});
     if (!has_gpu()) expect_refused({"--backend", "gpu"}, 3, {"no GPU"});
     expect_refused({"--backend", "oracle"}, 2, {"--backend=oracle"});
     expect_refused({"--mutants", "m13", "--replay", "rules=titan-infer"}, 2, {"--replay", "--mutants"});

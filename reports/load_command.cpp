@@ -20,6 +20,7 @@
 #include "reports/output_folder.hpp"
 #include "reports/planned_model.hpp"
 #include "reports/text.hpp"
+#include "sim/plan/declaration.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -67,13 +68,17 @@ void require_replaceable(const fs::path& folder, std::int64_t world) {
     for (std::int64_t rank = 0; rank < world; ++rank) require(rank_file_name(Rank{rank}));
 }
 
-// A plan that does not cover every element cannot be loaded; the first violation names parameter and reason.
+// A plan that does not cover every element cannot be loaded, nor one whose code declares something else; each violation
+// names parameter and reason, with axis or rank and index.
 bool print_violations(const Plan& plan, const Layout& layout, const Answer& answer) {
-    const std::vector<std::string> violations = coverage_violations(plan);
+    std::vector<std::string> violations = coverage_violations(plan);
+    const bool covers = violations.empty();
+    for (std::string& line : to_lines(declaration_violations(plan))) violations.push_back(std::move(line));
     if (violations.empty()) return false;
-    answer.text() << (layout.given
-                          ? fmt::format("load: FAILED: {} does not cover the model\n", printable(layout.given->file))
-                          : fmt::format("load: FAILED: rules {} do not cover the model\n", plan.rules));
+    const std::string whose = layout.given ? printable(layout.given->file) : fmt::format("rules {}", plan.rules);
+    answer.text() << fmt::format("load: FAILED: {} {}\n", whose,
+                                 !covers ? (layout.given ? "does not cover the model" : "do not cover the model")
+                                         : "contradict what their code declares");
     for (const std::string& violation : violations) answer.text() << "  " << violation << '\n';
     answer.json([&](JsonWriter& json) {
         json.begin_object().field("ok", false).key("violations").list(violations).end_object();

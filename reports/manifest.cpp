@@ -33,15 +33,17 @@ std::string rank_file_name(Rank rank) { return fmt::format("rank_{:05}.safetenso
 
 ManifestHead manifest_head(const Plan& plan) {
     const ParallelDims& dims = plan.dims;
-    return {.world = plan.world(),
-            .rules = plan.rules,
-            .dims = {{"pp", dims.pp()},
-                     {"dp_replicate", dims.dp_replicate()},
-                     {"dp_shard", dims.dp_shard()},
-                     {"cp", dims.cp()},
-                     {"tp", dims.tp()},
-                     {"ep", dims.ep()}},
-            .family = plan.config.family};
+    ManifestHead head{.world = plan.world(),
+                      .rules = plan.rules,
+                      .dims = {{"pp", dims.pp()},
+                               {"dp_replicate", dims.dp_replicate()},
+                               {"dp_shard", dims.dp_shard()},
+                               {"cp", dims.cp()},
+                               {"tp", dims.tp()},
+                               {"ep", dims.ep()}},
+                      .family = plan.config.family};
+    if (dims.has_etp()) head.dims.emplace_back("etp", dims.etp());
+    return head;
 }
 
 void write_manifest(const ManifestHead& head, const std::function<ManifestRank(Rank)>& rank, JsonWriter& json) {

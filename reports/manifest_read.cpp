@@ -31,6 +31,7 @@ Manifest manifest_of(const JsonField& root) {
     for (const char* name : {"pp", "dp_replicate", "dp_shard", "cp", "tp", "ep"}) {
         manifest.head.dims.emplace_back(name, root.at("dims").at(name).number());
     }
+    if (root.at("dims").has("etp")) manifest.head.dims.emplace_back("etp", root.at("dims").at("etp").number());
     for (const JsonField& field : root.at("ranks").items()) {
         ManifestRank rank{.rank = field.at("rank").number(), .file = field.at("file").text(), .params = {}};
         // A rank that is lacking is a difference, for the comparison to name.

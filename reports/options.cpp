@@ -29,6 +29,7 @@ void require_no_own_words(const LayoutOptions& options) {
     refuse("--tp", options.tp);
     refuse("--pp", options.pp);
     refuse("--ep", options.ep);
+    refuse("--etp", options.etp);
 }
 
 std::int64_t at_least_one(std::string_view name, std::int64_t value) {
@@ -65,12 +66,17 @@ void add_layout(OptionSet& set, LayoutOptions& options) {
     set.integer("--tp", "tensor-parallel degree (1)", options.tp);
     set.integer("--pp", "pipeline-parallel degree (1)", options.pp);
     set.integer("--ep", "expert-parallel degree (1); divides dp_shard*cp*tp", options.ep);
+    set.integer("--etp", "tensor-parallel degree of experts (that of --tp), with --rules megatron", options.etp);
     set.integer("--world", "number of ranks: the degrees must multiply to it", options.world);
     set.on_or_off("sp", "sequence parallelism (off)", options.sequence_parallel);
     set.text({"--rules", "NAME", "rule set (titan-infer)"}, options.rules);
     set.integer("--vllm-data-parallel-size", "vLLM's word for --dp-shard", options.vllm_data_parallel);
     set.integer("--vllm-tensor-parallel-size", "vLLM's word for --tp", options.vllm_tensor_parallel);
     set.flag("--vllm-enable-expert-parallel", "with vLLM's words: ep = dp * tp", options.vllm_expert_parallel);
+    set.text({"--vllm-expert-placement-strategy", "NAME", "with --rules vllm: experts linear or round_robin (linear)"},
+             options.expert_placement);
+    set.path({"--expert-map", "FILE", "with --rules vllm: JSON with physical_to_logical_map, slot to expert"},
+             options.expert_map);
     set.group("Options");
 }
 
@@ -89,14 +95,15 @@ void add_json(OptionSet& set, std::string& target) {
 
 bool has_layout(const LayoutOptions& options) {
     return has_vllm_words(options) || options.dp_replicate || options.dp_shard || options.cp || options.tp ||
-           options.pp || options.ep || options.world || options.sequence_parallel || options.rules != "titan-infer";
+           options.pp || options.ep || options.etp || !options.expert_placement.empty() || options.expert_map ||
+           options.world || options.sequence_parallel || options.rules != "titan-infer";
 }
 
 namespace {
 
 bool has_degrees(const LayoutOptions& options) {
     return has_vllm_words(options) || options.dp_replicate || options.dp_shard || options.cp || options.tp ||
-           options.pp || options.ep;
+           options.pp || options.ep || options.etp;
 }
 
 RawDims typed_dims(const LayoutOptions& options, std::string& note) {
@@ -114,6 +121,7 @@ RawDims typed_dims(const LayoutOptions& options, std::string& note) {
     }
     raw.world = options.world;
     raw.sequence_parallel = options.sequence_parallel;
+    raw.etp = options.etp;
     return raw;
 }
 
@@ -136,6 +144,10 @@ Layout given_layout_of(const LayoutOptions& options) {
     if (options.rules != "titan-infer") {
         throw InputError(
             {"command line", "--rules", shortened(options.rules), "must not be given together with --placements"});
+    }
+    if (!options.expert_placement.empty() || options.expert_map) {
+        throw InputError({"command line", options.expert_map ? "--expert-map" : "--vllm-expert-placement-strategy", "",
+                          "must not be given together with --placements"});
     }
     PlacementsFile read = read_placements(*options.placements);
     const std::string& file = read.layout.file;
@@ -161,13 +173,14 @@ Layout given_layout_of(const LayoutOptions& options) {
         same("--tp", typed->tp(), said->tp());
         same("--pp", typed->pp(), said->pp());
         same("--ep", typed->ep(), said->ep());
+        same("--etp", typed->etp(), said->etp());
     }
     const ParallelDims dims = said ? *said : *typed;
     if (read.world && *read.world != dims.world()) {
         throw InputError({file, "world", std::to_string(*read.world),
                           fmt::format("must be {}, which the degrees multiply to", dims.world())});
     }
-    return {dims, &rule_set_named(options.rules), std::move(note), std::move(read.layout)};
+    return {dims, &rule_set_named(options.rules), {}, std::move(note), std::move(read.layout)};
 }
 
 }  // namespace
@@ -175,8 +188,16 @@ Layout given_layout_of(const LayoutOptions& options) {
 Layout layout_of(const LayoutOptions& options) {
     if (options.placements) return given_layout_of(options);
     std::string note;
-    const RawDims raw = typed_dims(options, note);
-    return {ParallelDims::parse(raw), &rule_set_named(options.rules), std::move(note)};
+    RawDims raw = typed_dims(options, note);
+    const RuleSet& rules = rule_set_named(options.rules);
+    if (rules.takes_etp && !raw.etp) raw.etp = raw.tp;
+    RuleOptions rule_options{
+        .expert_order = expert_order_named(options.expert_placement), .expert_map = {}, .expert_map_file = {}};
+    if (options.expert_map) {
+        rule_options.expert_map = read_expert_map(*options.expert_map);
+        rule_options.expert_map_file = options.expert_map->string();
+    }
+    return {ParallelDims::parse(raw), &rules, std::move(rule_options), std::move(note)};
 }
 
 std::string dtype_note(const ModelConfig& config, DType of_tensors) {

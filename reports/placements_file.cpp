@@ -10,8 +10,8 @@ namespace shardproof::reports {
 namespace {
 
 Axis axis_named(const std::string& name, const JsonField& field) {
-    for (const Axis axis :
-         {Axis::pp, Axis::dp_replicate, Axis::fsdp, Axis::cp, Axis::tp, Axis::efsdp, Axis::ep, Axis::batch}) {
+    for (const Axis axis : {Axis::pp, Axis::dp_replicate, Axis::fsdp, Axis::cp, Axis::tp, Axis::efsdp, Axis::ep,
+                            Axis::etp, Axis::batch}) {
         if (name_of(axis) == name) return axis;
     }
     field.refuse("must be under the name of an axis: pp, dp_replicate, fsdp, tp, efsdp or ep");
@@ -35,7 +35,7 @@ std::vector<GivenShard> shards_of(const JsonField& list) {
 }
 
 GivenParam param_of(const JsonField& field) {
-    field.allow({"name", "shape", "dtype", "checkpoint", "mesh", "placements", "shards"});
+    field.allow({"name", "shape", "dtype", "checkpoint", "mesh", "placements", "declared", "shards"});
     GivenParam param{.name = field.at("name").text(),
                      .path = field.path(),
                      .shape = {},
@@ -81,7 +81,7 @@ GivenMesh mesh_of(MeshKind kind, const JsonField& field) {
 }
 
 RawDims dims_of(const JsonField& field) {
-    field.allow({"pp", "dp_replicate", "dp_shard", "cp", "tp", "ep"});
+    field.allow({"pp", "dp_replicate", "dp_shard", "cp", "tp", "ep", "etp"});
     RawDims dims;
     const std::array<std::pair<const char*, std::int64_t*>, 6> degrees{{{"pp", &dims.pp},
                                                                         {"dp_replicate", &dims.dp_replicate},
@@ -93,6 +93,10 @@ RawDims dims_of(const JsonField& field) {
         if (!field.has(name)) continue;
         *degree = field.at(name).number();
         if (*degree < 1) field.at(name).refuse("must be >= 1");
+    }
+    if (field.has("etp")) {
+        dims.etp = field.at("etp").number();
+        if (*dims.etp < 1) field.at("etp").refuse("must be >= 1");
     }
     return dims;
 }

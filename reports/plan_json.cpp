@@ -39,6 +39,21 @@ void write_shards(const Plan& plan, std::size_t param_idx, std::optional<Rank> o
     json.end_array();
 }
 
+// What a specimen's code declares, where that is not the placements above.
+void write_declaration(const Declaration& declared, JsonWriter& json) {
+    const auto names = [&](std::string_view key, const std::vector<Axis>& axes) {
+        json.key(key).begin_array();
+        for (const Axis axis : axes) json.value(name_of(axis));
+        json.end_array();
+    };
+    json.key("declared").begin_object();
+    names("fsdp_mesh", declared.fsdp_mesh);
+    names("axes", declared.axes);
+    json.key("placements").begin_array();
+    for (const Placement& placement : declared.placements) json.value(to_string(placement));
+    json.end_array().end_object();
+}
+
 void write_param(const Plan& plan, std::size_t param_idx, const PlanView& view, JsonWriter& json) {
     const ParamPlan& param = plan.params[param_idx];
     const Mesh& mesh = plan.mesh(param.placement.mesh);
@@ -50,6 +65,7 @@ void write_param(const Plan& plan, std::size_t param_idx, const PlanView& view, 
         json.field(name_of(mesh.axes()[i].axis), to_string(param.placement.placements[i]));
     }
     json.end_object();
+    if (param.placement.declared) write_declaration(*param.placement.declared, json);
     if (view.shards) {
         json.key("shards");
         write_shards(plan, param_idx, view.rank, json);
@@ -62,6 +78,7 @@ void write_param(const Plan& plan, std::size_t param_idx, const PlanView& view, 
 void write_dims(const ParallelDims& dims, JsonWriter& json) {
     json.begin_object().field("pp", dims.pp()).field("dp_replicate", dims.dp_replicate());
     json.field("dp_shard", dims.dp_shard()).field("cp", dims.cp()).field("tp", dims.tp()).field("ep", dims.ep());
+    if (dims.has_etp()) json.field("etp", dims.etp());
     json.end_object();
 }
 

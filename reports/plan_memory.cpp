@@ -19,10 +19,12 @@ std::uint64_t plan_bytes(const Meshes& meshes) {
     const std::uint64_t group = sizeof(std::vector<Rank>);
     std::uint64_t bytes = 2 * world * sizeof(std::int64_t);
     // As named_groups() lists them: the sizes of their groups.
-    for (const std::int64_t size :
-         {dense.size(Axis::pp), dense.size(Axis::dp_replicate), dense.size(Axis::fsdp), data.size(Axis::cp),
-          dense.size(Axis::tp), sparse.size(Axis::efsdp), sparse.size(Axis::ep), data.size(Axis::batch),
-          data.size(Axis::batch) * data.size(Axis::cp)}) {
+    std::vector<std::int64_t> sizes{
+        dense.size(Axis::pp),  dense.size(Axis::dp_replicate), dense.size(Axis::fsdp),
+        data.size(Axis::cp),   dense.size(Axis::tp),           sparse.size(Axis::efsdp),
+        sparse.size(Axis::ep), data.size(Axis::batch),         data.size(Axis::batch) * data.size(Axis::cp)};
+    if (sparse.has(Axis::etp)) sizes.push_back(sparse.size(Axis::etp));
+    for (const std::int64_t size : sizes) {
         const auto ranks = static_cast<std::uint64_t>(size);
         // A list that grows may hold twice its length; it is copied once, into the list of all names.
         bytes += world / ranks * (3 * group + 2 * allocated(ranks * sizeof(Rank)));

@@ -30,7 +30,8 @@ void print_meshes(const Plan& plan, std::ostream& out) {
     const ParallelDims& dims = plan.dims;
     out << fmt::format("rules {}, world {}: dp_replicate {}, dp_shard {}, cp {}, tp {}, pp {}, ep {}{}\n\n", plan.rules,
                        plan.world(), dims.dp_replicate(), dims.dp_shard(), dims.cp(), dims.tp(), dims.pp(), dims.ep(),
-                       dims.sequence_parallel() ? ", sequence parallel" : "");
+                       (dims.has_etp() ? fmt::format(", etp {}", dims.etp()) : "") +
+                           (dims.sequence_parallel() ? ", sequence parallel" : ""));
     out << "meshes\n  dense   " << mesh_text(plan.meshes.dense) << "\n  sparse  " << mesh_text(plan.meshes.sparse)
         << "\n\n";
     out << "groups\n";

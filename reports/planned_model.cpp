@@ -53,7 +53,7 @@ PlannedModel open_planned_model(const fs::path& directory, Tensors tensors, std:
 
 Plan plan_of(const PlannedModel& model, const Layout& layout) {
     if (layout.given) return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.given);
-    return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.rules);
+    return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.rules, layout.options);
 }
 
 }  // namespace shardproof::reports

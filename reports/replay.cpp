@@ -70,6 +70,7 @@ ReplayLine& ReplayLine::layout(const ParallelDims& dims, std::string_view rules)
     degree("--tp", dims.tp());
     degree("--pp", dims.pp());
     degree("--ep", dims.ep());
+    if (dims.has_etp()) option("--etp", dims.etp());
     if (dims.sequence_parallel()) word("--sp");
     if (rules != "titan-infer") option("--rules", rules);
     return *this;

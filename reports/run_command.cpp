@@ -9,6 +9,7 @@
 
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
+#include "props/check.hpp"
 #include "reports/answer.hpp"
 #include "reports/command.hpp"
 #include "reports/exit.hpp"
@@ -94,7 +95,11 @@ int run_run(const Options& options, const Console& console) {
         throw InputError({"command line", "--json", shortened(options.json), "must not be the file that --out names"});
     const Model model = open_cut_model(options.model, options.layers);
     const InputIds ids = input_ids_of(options.tokens, model.config);
-    const Plan plan = make_plan(model, layout.dims, *layout.rules);
+    const Plan plan = make_plan(model, layout.dims, *layout.rules, layout.options);
+    if (judge_declarations(plan)) {
+        throw InputError({"command line", "--rules", std::string{layout.rules->name},
+                          "must be rules that can run: plan shows these, check and load say what is wrong with them"});
+    }
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     require_memory(backend == Backend::oracle ? oracle_bytes(model.config, ids) : forward_bytes(plan, ids, false),
                    "run", "--layers N");

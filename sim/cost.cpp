@@ -126,24 +126,26 @@ private:
     }
 
     void moe(std::int64_t layer) {
-        const bool own_rows = plan_.dims.ep() > 1;
+        const bool own_rows = dispatches_own_rows(plan_);
         gather(Role::ffn_norm, layer);
         if (!own_rows) gathered_over_tp("moe input");
         gather(Role::router_gate, layer);
         for (const Role role : {Role::expert_w1, Role::expert_w3, Role::expert_w2}) gather(role, layer);
         const PerRank hidden = computed_extent(Role::expert_w1, layer, 1);
         PerRank arrived(world_);
+        PerRank worked;  // rows that a rank works on: those of all parts of its experts
         if (own_rows) {
-            arrived = exchange(layer);
+            exchange(layer, arrived, worked);
             if (!sequence_parallel()) summed_over_tp("moe output");
         } else {
             for (std::size_t r = 0; r < world_; ++r) arrived[r] = rows_[r] * config_.router.top_k;
             summed_over_tp("moe output");
+            worked = arrived;
         }
         fullest([&](std::size_t r) {
             const std::int64_t routed = sequence_parallel() && own_rows ? slice_rows_[r] : rows_[r];
             return (stream_rows(r) * config_.hidden_size + routed * 2 * config_.hidden_size +
-                    arrived[r] * (2 * config_.hidden_size + 2 * hidden[r])) *
+                    worked[r] * (2 * config_.hidden_size + 2 * hidden[r])) *
                        width_ +
                    routed * config_.router.num_experts * 4;
         });
@@ -167,8 +169,9 @@ private:
             std::move(received));
     }
 
-    // Dispatch and combine of one layer. Returns the rows that reach each rank.
-    PerRank exchange(std::int64_t layer) {
+    // Dispatch and combine of one layer: the rows that reach each rank, and those that it works on with the other parts
+    // of its experts.
+    void exchange(std::int64_t layer, PerRank& arrived, PerRank& worked) {
         const Mesh& mesh = plan_.meshes.sparse;
         const ExpertMap experts = expert_map(plan_, layer);
         std::int64_t num_held = 0;
@@ -176,7 +179,7 @@ private:
         Traffic counts{world_};
         Traffic rows{world_};
         Traffic back{world_};
-        PerRank arrived(world_, 0);
+        arrived.assign(world_, 0);
         PerRank sent_rows(world_);
         PerRank counts_sent(world_, num_held * 8);
         PerRank counts_received(world_);
@@ -204,15 +207,21 @@ private:
             received[r] = arrived[r] * row_bytes;
             cost_.dispatch_bytes[r] = std::max(cost_.dispatch_bytes[r], sent[r] + received[r]);
         }
-        record({CollectiveKind::all_to_all,
-                "ep",
-                "rows of each expert",
-                DType::I64,
-                {},
-                std::move(counts_sent),
-                std::move(counts_received),
-                exchange_time_us(counts)});
-        record({CollectiveKind::all_to_all, "ep", "dispatch", travels_, {}, sent, received, exchange_time_us(rows)});
+        const bool alone = mesh.size(Axis::ep) == 1;
+        if (!alone) {
+            record({CollectiveKind::all_to_all,
+                    "ep",
+                    "rows of each expert",
+                    DType::I64,
+                    {},
+                    std::move(counts_sent),
+                    std::move(counts_received),
+                    exchange_time_us(counts)});
+            record(
+                {CollectiveKind::all_to_all, "ep", "dispatch", travels_, {}, sent, received, exchange_time_us(rows)});
+        }
+        worked = worked_by_parts(experts, arrived);
+        if (alone) return;
         record({CollectiveKind::all_to_all,
                 "ep",
                 "combine",
@@ -221,7 +230,38 @@ private:
                 std::move(received),
                 std::move(sent),
                 exchange_time_us(back)});
-        return arrived;
+    }
+
+    // Where experts are cut in parts everyone's rows go through everyone's part.
+    PerRank worked_by_parts(const ExpertMap& experts, const PerRank& arrived) {
+        const Mesh& mesh = plan_.meshes.sparse;
+        if (!mesh.has(Axis::etp) || mesh.size(Axis::etp) == 1) return arrived;
+        Traffic counts{world_};
+        PerRank bytes(world_);
+        for (std::size_t r = 0; r < world_; ++r) {
+            const Rank rank{static_cast<std::int64_t>(r)};
+            const auto me = static_cast<std::size_t>(mesh.coordinate(rank, Axis::ep));
+            const std::int64_t to_each = static_cast<std::int64_t>(experts.held[me].size()) * 8;
+            const std::vector<Rank> parts = mesh.group(rank, Axis::etp);
+            bytes[r] = to_each * static_cast<std::int64_t>(parts.size());
+            for (const Rank part : parts) {
+                if (part != rank) counts.move(r, part.idx(), same_node(rank, part), to_each);
+            }
+        }
+        record({CollectiveKind::all_to_all,
+                "etp",
+                "rows of each part's experts",
+                DType::I64,
+                {},
+                bytes,
+                bytes,
+                exchange_time_us(counts)});
+        PerRank worked = summed(mesh, Axis::etp, arrived);
+        add(CollectiveKind::all_gather, mesh, Axis::etp, "rows of all parts", travels_, bytes_of(arrived),
+            bytes_of(worked));
+        add(CollectiveKind::reduce_scatter, mesh, Axis::etp, "sums over parts", travels_, bytes_of(worked),
+            bytes_of(arrived));
+        return worked;
     }
 
     std::vector<std::int64_t> rows_to_peers(const ExpertMap& experts, std::int64_t layer, std::size_t r) const {
@@ -386,8 +426,8 @@ private:
     std::size_t world_;
     DType travels_{};
     std::int64_t width_ = 0;
-    PerRank rows_;              // of each rank's data-parallel share
-    std::vector<Run> slices_;   // of these, the ones that tp deals it
+    PerRank rows_;  // of each rank's data-parallel share
+    std::vector<Run> slices_;  // of these, the ones that tp deals it
     PerRank slice_rows_;
     std::int64_t stage_ = 0;
     std::vector<std::int64_t> distinct_layers_;

@@ -13,6 +13,7 @@ RankState make_rank_state(const Plan& plan, const Batch& batch, Rank rank) {
     state.fsdp = Group{"fsdp", dense.group(rank, Axis::fsdp), rank};
     state.ep = Group{"ep", sparse.group(rank, Axis::ep), rank};
     state.efsdp = Group{"efsdp", sparse.group(rank, Axis::efsdp), rank};
+    state.etp = Group{"etp", sparse.has(Axis::etp) ? sparse.group(rank, Axis::etp) : std::vector{rank}, rank};
 
     const std::int64_t dp_idx = plan.meshes.data.coordinate(rank, Axis::batch);
     std::int64_t first_token = 0;

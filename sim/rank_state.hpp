@@ -27,6 +27,7 @@ struct RankState {
     Group fsdp;     // dense mesh
     Group ep;       // sparse mesh
     Group efsdp;    // sparse mesh
+    Group etp;      // sparse mesh; alone where it has no such axis
     std::vector<TokenId> tokens;          // of this rank's data-parallel share, sequence by sequence
     std::vector<std::int64_t> positions;  // of each token in its sequence
     std::vector<SequenceRows> sequences;  // rows of `tokens`

@@ -1,6 +1,7 @@
 #include "props/gen/case.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "oracle/model/error.hpp"
@@ -21,6 +22,7 @@ void require_range(std::string_view field, std::int64_t value, std::int64_t min,
 constexpr std::int64_t kSizeMax = 4096;   // of one dim: a case is small
 constexpr std::int64_t kRanksMax = 1024;  // of one degree
 constexpr std::int64_t kLengthMax = 4096;
+constexpr double kScaleMax = 16;
 
 void require_sizes(const CaseModel& m) {
     require_range("hidden", m.hidden, 1, kSizeMax);
@@ -45,6 +47,7 @@ void require_model(const CaseModel& m) {
     if (std::ranges::adjacent_find(m.dense_layers, std::greater_equal{}) != m.dense_layers.end())
         refuse("dense_layers", "", "must ascend");
     if (!(m.eps > 0 && m.eps < 1)) refuse("eps", std::to_string(m.eps), "must be above 0 and below 1");
+    if (!(std::abs(m.scale) <= kScaleMax)) refuse("scale", std::to_string(m.scale), "must be from -16 to 16");
     if (m.dtype != DType::F32 && m.dtype != DType::BF16 && m.dtype != DType::F16)
         refuse("dtype", std::string{name_of(m.dtype)}, "must be one of F32, BF16, F16");
 }
@@ -70,8 +73,20 @@ ParallelDims dims_of(const CaseLayout& layout) {
     raw.dp_shard = layout.dp_shard;
     raw.tp = layout.tp;
     raw.ep = layout.ep;
+    if (layout.rules == "megatron" || layout.etp != 1) raw.etp = layout.etp;
     raw.sequence_parallel = layout.sequence_parallel;
     return ParallelDims::parse(raw);
+}
+
+RuleOptions options_of(const CaseLayout& layout) {
+    RuleOptions options{.expert_order = layout.expert_order, .expert_map = {}, .expert_map_file = "case"};
+    if (!layout.expert_map.empty()) options.expert_map = {layout.expert_map};
+    return options;
+}
+
+bool runs_on_devices(const CaseLayout& layout) {
+    if (layout.rules != "vllm" && layout.rules != "megatron") return true;
+    return layout.ep > 1 && layout.etp == 1 && layout.expert_map.empty();
 }
 
 ModelConfig config_of(const CaseModel& m) {
@@ -92,6 +107,9 @@ ModelConfig config_of(const CaseModel& m) {
     config.router.num_experts = m.experts;
     config.router.top_k = m.top_k;
     config.router.norm_topk = m.norm_topk;
+    config.router.score = m.score;
+    config.router.score_on = m.score_on;
+    config.router.scale = m.scale;
     config.mlp.assign(static_cast<std::size_t>(m.layers), MlpKind::moe);
     for (const std::int64_t layer : m.dense_layers) config.mlp[static_cast<std::size_t>(layer)] = MlpKind::dense;
     config.dtype = m.dtype;
@@ -108,8 +126,10 @@ void require_valid(const Case& c) {
     require_range("dp_replicate", c.layout.dp_replicate, 1, kRanksMax);
     require_range("dp_shard", c.layout.dp_shard, 1, kRanksMax);
     require_range("tp", c.layout.tp, 1, kRanksMax);
+    require_range("etp", c.layout.etp, 1, kRanksMax);
+    if (c.layout.rules == "pr-3143") refuse("rules", c.layout.rules, "must be a rule set that runs");
     const ParallelDims dims = dims_of(c.layout);
-    rule_set_named(c.layout.rules).check(dims, config_of(c.model));
+    check_rules(rule_set_named(c.layout.rules), dims, config_of(c.model), options_of(c.layout));
     for (const CaseSequence& sequence : c.sequences) {
         require_range("seqs", sequence.dp_idx, 0, c.layout.num_dp() - 1);
         require_range("seqs", sequence.length, 0, kLengthMax);

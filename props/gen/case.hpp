@@ -33,6 +33,9 @@ struct CaseModel {
     std::int64_t vocab = 1;
     bool tied = false;
     bool norm_topk = false;
+    ScoreFunction score = ScoreFunction::softmax;
+    ScoreOn score_on = ScoreOn::output;
+    double scale = 1.0;
     std::vector<std::int64_t> dense_layers;  // ascending
     RopeScaling rope = RopeScaling::none;
     double eps = 1e-6;
@@ -49,7 +52,10 @@ struct CaseLayout {
     std::int64_t dp_shard = 1;
     std::int64_t tp = 1;
     std::int64_t ep = 1;
+    std::int64_t etp = 1;                       // megatron only
     bool sequence_parallel = false;
+    ExpertOrder expert_order = ExpertOrder::linear;  // vllm only, and the map as well
+    std::vector<std::int64_t> expert_map = {};  // slot -> expert, of all layers; empty: by expert_order
     bool operator==(const CaseLayout&) const = default;
     [[nodiscard]] std::int64_t num_dp() const { return dp_replicate * dp_shard; }
     [[nodiscard]] std::int64_t world() const { return num_dp() * tp; }
@@ -83,6 +89,9 @@ void require_valid(const Case& c);
 [[nodiscard]] bool is_valid(const Case& c);
 
 [[nodiscard]] ParallelDims dims_of(const CaseLayout& layout);
+[[nodiscard]] RuleOptions options_of(const CaseLayout& layout);
+// Whether device ranks run it: they know no experts cut in parts after dispatch, and no expert held twice.
+[[nodiscard]] bool runs_on_devices(const CaseLayout& layout);
 [[nodiscard]] ModelConfig config_of(const CaseModel& model);
 [[nodiscard]] std::int64_t num_tokens(const Case& c);
 

@@ -83,10 +83,15 @@ TEST(CaseGen, ShrinksAsItsTreeSays) {
 }
 
 TEST(Layouts, OfFourRanksAreAllThere) {
-    // titan-train: dp_replicate, tp and ep each divide what is left; titan-infer: no replicas, ep 1 or all.
+    // titan-train, titan-infer-fsdp: dp_replicate, tp and ep each divide what is left; titan-infer: no replicas, ep 1
+    // or all.
     const auto layouts = layouts_of_world(4);
     EXPECT_EQ(std::ranges::count(layouts, "titan-train", &CaseLayout::rules), 3 * 3 + 2 * 2 + 1);
     EXPECT_EQ(std::ranges::count(layouts, "titan-infer", &CaseLayout::rules), 3 * 2);
+    EXPECT_EQ(std::ranges::count(layouts, "titan-infer-fsdp", &CaseLayout::rules), 3 * 3 + 2 * 2 + 1);
+    EXPECT_EQ(std::ranges::count(layouts, "vllm", &CaseLayout::rules), 3 * 2);
+    // tp of three sizes; ep * etp divides 4 in six ways.
+    EXPECT_EQ(std::ranges::count(layouts, "megatron", &CaseLayout::rules), 3 * 6);
 }
 
 }  // namespace

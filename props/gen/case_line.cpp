@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::array kRoutings{"random", "exact_ties", "all_to_one", "some_unused"};
 constexpr std::array kRopes{"none", "linear", "dynamic", "yarn", "llama3"};
+constexpr std::array kOrders{"linear", "round_robin"};
+constexpr std::array kScores{"softmax", "sigmoid"};
+constexpr std::array kScoresOn{"output", "input"};
 constexpr std::array kArithmetics{"f32", "bf16"};
 
 // A value as text, and from text: false when it is none.
@@ -23,6 +26,9 @@ std::string shown(const std::string& value) { return value; }
 std::string shown(DType value) { return std::string{name_of(value)}; }
 std::string shown(RoutingFlavour value) { return kRoutings.at(static_cast<std::size_t>(value)); }
 std::string shown(RopeScaling value) { return kRopes.at(static_cast<std::size_t>(value)); }
+std::string shown(ExpertOrder value) { return kOrders.at(static_cast<std::size_t>(value)); }
+std::string shown(ScoreFunction value) { return kScores.at(static_cast<std::size_t>(value)); }
+std::string shown(ScoreOn value) { return kScoresOn.at(static_cast<std::size_t>(value)); }
 std::string shown(Arithmetic value) { return kArithmetics.at(static_cast<std::size_t>(value)); }
 std::string shown(double value) {
     std::array<char, 32> text{};
@@ -70,6 +76,9 @@ bool read_word(std::string_view text, const std::array<const char*, n>& words, E
 }
 bool read(std::string_view text, RoutingFlavour& value) { return read_word(text, kRoutings, value); }
 bool read(std::string_view text, RopeScaling& value) { return read_word(text, kRopes, value); }
+bool read(std::string_view text, ExpertOrder& value) { return read_word(text, kOrders, value); }
+bool read(std::string_view text, ScoreFunction& value) { return read_word(text, kScores, value); }
+bool read(std::string_view text, ScoreOn& value) { return read_word(text, kScoresOn, value); }
 bool read(std::string_view text, Arithmetic& value) { return read_word(text, kArithmetics, value); }
 
 // Items separated by '+'; an empty text has none.
@@ -118,7 +127,10 @@ constexpr std::array kFields{
     field<[](Case& c) -> auto& { return c.layout.dp_shard; }>("dp_shard", kWhole),
     field<[](Case& c) -> auto& { return c.layout.tp; }>("tp", kWhole),
     field<[](Case& c) -> auto& { return c.layout.ep; }>("ep", kWhole),
+    field<[](Case& c) -> auto& { return c.layout.etp; }>("etp", kWhole),
     field<[](Case& c) -> auto& { return c.layout.sequence_parallel; }>("sp", kFlag),
+    field<[](Case& c) -> auto& { return c.layout.expert_order; }>("expert_order", "must be linear or round_robin"),
+    field<[](Case& c) -> auto& { return c.layout.expert_map; }>("expert_map", "must be like 0+1+2+0, an expert a slot"),
     field<[](Case& c) -> auto& { return c.model.experts; }>("experts", kWhole),
     field<[](Case& c) -> auto& { return c.model.top_k; }>("top_k", kWhole),
     field<[](Case& c) -> auto& { return c.sequences; }>("seqs", "must be like 0:3+1:0, data-parallel rank and length"),
@@ -134,6 +146,9 @@ constexpr std::array kFields{
     field<[](Case& c) -> auto& { return c.model.vocab; }>("vocab", kWhole),
     field<[](Case& c) -> auto& { return c.model.tied; }>("tied", kFlag),
     field<[](Case& c) -> auto& { return c.model.norm_topk; }>("norm_topk", kFlag),
+    field<[](Case& c) -> auto& { return c.model.score; }>("score", "must be softmax or sigmoid"),
+    field<[](Case& c) -> auto& { return c.model.score_on; }>("score_on", "must be output or input"),
+    field<[](Case& c) -> auto& { return c.model.scale; }>("scale", "must be a number"),
     field<[](Case& c) -> auto& { return c.model.rope; }>("rope", "must be none, linear, dynamic, yarn or llama3"),
     field<[](Case& c) -> auto& { return c.model.eps; }>("eps", "must be a number"),
     field<[](Case& c) -> auto& { return c.model.dtype; }>("dtype", "must be a dtype"),

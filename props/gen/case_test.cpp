@@ -70,7 +70,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"rules=titan", "titan", "titan-train"}, BadLine{"dp_shard=2,ep=3,experts=4", "--ep=3", "must divide"},
         BadLine{"tp=2", "--tp=2", "num_attention_heads"}, BadLine{"dp_shard=2,ep=2", "--ep=2", "num_experts"},
         BadLine{"rules=titan-infer,dp_replicate=2", "--dp-replicate=2", "must be 1"},
-        BadLine{"dp_shard=3,hidden=8", "--dp-shard=3", "uneven Shard(1)"}));
+        BadLine{"dp_shard=3,hidden=8", "--dp-shard=3", "uneven Shard(1)"},
+        BadLine{"rules=pr-3143", "pr-3143", "must be a rule set that runs"},
+        BadLine{"dp_shard=2,etp=2", "--etp=2", "must not be given for rules titan-train"},
+        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_order=last", "expert_order=last", "round_robin"},
+        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map[0]=1",
+                "without a slot"},
+        BadLine{"rules=vllm,expert_map=0", "--ep=1", "above 1"}));
 
 }  // namespace
 }  // namespace shardproof::props

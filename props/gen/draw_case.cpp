@@ -9,7 +9,12 @@ namespace shardproof::props {
 
 namespace {
 
-constexpr std::array<std::string_view, 2> kRules{"titan-train", "titan-infer"};
+struct DrawnRules {
+    std::string_view name;
+    std::int64_t percent;  // of cases
+};
+constexpr std::array kRules{DrawnRules{"titan-train", 35}, DrawnRules{"titan-infer", 13},
+                            DrawnRules{"titan-infer-fsdp", 12}, DrawnRules{"vllm", 22}, DrawnRules{"megatron", 18}};
 constexpr std::int64_t kWorldMax = 16;
 
 class Dice {
@@ -52,24 +57,36 @@ struct WorldLayouts {
     std::vector<CaseLayout> expert_parallel;  // ep > 1
 };
 
-const WorldLayouts& known_layouts(std::int64_t world) {
-    static const std::vector<WorldLayouts> table = [] {
-        std::vector<WorldLayouts> worlds(static_cast<std::size_t>(kWorldMax) + 1);
+// One a rule set, as kRules lists them.
+using RulesLayouts = std::array<WorldLayouts, kRules.size()>;
+
+const RulesLayouts& known_layouts(std::int64_t world) {
+    static const std::vector<RulesLayouts> table = [] {
+        std::vector<RulesLayouts> worlds(static_cast<std::size_t>(kWorldMax) + 1);
         for (std::int64_t w = 1; w <= kWorldMax; ++w) {
-            WorldLayouts& entry = worlds[static_cast<std::size_t>(w)];
-            entry.all = layouts_of_world(w);
-            std::ranges::copy_if(entry.all, std::back_inserter(entry.expert_parallel),
-                                 [](const CaseLayout& layout) { return layout.ep > 1; });
+            for (const CaseLayout& layout : layouts_of_world(w)) {
+                const auto rules = std::ranges::find(kRules, layout.rules, &DrawnRules::name) - kRules.begin();
+                WorldLayouts& entry = worlds[static_cast<std::size_t>(w)][static_cast<std::size_t>(rules)];
+                entry.all.push_back(layout);
+                if (layout.ep > 1) entry.expert_parallel.push_back(layout);
+            }
         }
         return worlds;
     }();
     return table.at(static_cast<std::size_t>(world));
 }
 
+const WorldLayouts& draw_rules(Dice& dice, const RulesLayouts& known) {
+    std::int64_t at = dice.range(0, 99);
+    std::size_t i = 0;
+    while (at >= kRules[i].percent) at -= kRules[i++].percent;
+    return known[i];
+}
+
 CaseLayout draw_layout(Dice& dice) {
     constexpr std::array<Weighted, 10> worlds{
         {{1, 3}, {2, 6}, {3, 3}, {4, 48}, {5, 2}, {6, 15}, {7, 1}, {8, 19}, {12, 2}, {16, 1}}};
-    const WorldLayouts& known = known_layouts(pick_weighted(dice, worlds));
+    const WorldLayouts& known = draw_rules(dice, known_layouts(pick_weighted(dice, worlds)));
     const bool expert_parallel = !known.expert_parallel.empty() && dice.percent(85);
     CaseLayout layout = dice.pick(expert_parallel ? known.expert_parallel : known.all);
     layout.sequence_parallel = layout.tp > 1 && dice.percent(50);
@@ -86,10 +103,20 @@ std::int64_t draw_experts(Dice& dice, std::int64_t ep) {
 void draw_attention(Dice& dice, const CaseLayout& layout, CaseModel& m) {
     m.kv_heads = layout.tp * (layout.tp <= 2 && dice.percent(25) ? 2 : 1);
     m.heads = m.kv_heads * (m.kv_heads <= 4 ? dice.range(1, 2) : 1);
+    // Fewer kv heads than tp ranks: each is held by several.
+    if (layout.rules == "vllm" && layout.tp % 2 == 0 && dice.percent(50)) m.kv_heads = layout.tp / 2;
     m.head_dim = 2 * dice.range(1, 3);
     constexpr std::array<Weighted, 5> ropes{{{0, 60}, {1, 10}, {2, 10}, {3, 10}, {4, 10}}};
     m.rope = static_cast<RopeScaling>(pick_weighted(dice, ropes));
     if (m.rope == RopeScaling::dynamic && m.head_dim < 4) m.head_dim = 4;
+}
+
+// As published models have it, most of them: softmax, no scale, weights on the experts' output.
+void draw_router(Dice& dice, CaseModel& m) {
+    m.score = dice.percent(25) ? ScoreFunction::sigmoid : ScoreFunction::softmax;
+    m.score_on = dice.percent(12) ? ScoreOn::input : ScoreOn::output;
+    constexpr std::array<double, 4> scales{1.5, 2.5, 0.5, -1.0};
+    if (dice.percent(35)) m.scale = scales.at(static_cast<std::size_t>(dice.range(0, 3)));
 }
 
 CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
@@ -108,8 +135,10 @@ CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
         if (dice.percent(m.layers == 1 ? 5 : 25)) m.dense_layers.push_back(layer);
     }
     draw_attention(dice, layout, m);
+    fit_to_rules(layout, m);
     m.tied = dice.percent(25);
     m.norm_topk = dice.percent(60);
+    draw_router(dice, m);
     m.eps = dice.percent(70) ? 1e-6 : 1e-5;
     constexpr std::array<Weighted, 3> dtypes{{{static_cast<std::int64_t>(DType::F32), 40},
                                               {static_cast<std::int64_t>(DType::BF16), 45},
@@ -120,6 +149,30 @@ CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
     m.files = dice.percent(70) ? 1 : dice.range(2, 3);
     m.seed = dice.seed();
     return m;
+}
+
+// vLLM's ways to deal experts to ep ranks: in order, in turns, or by a map with an expert or more held twice, in any
+// order of slots.
+void draw_expert_order(Dice& dice, const CaseModel& m, CaseLayout& layout) {
+    if (layout.rules != "vllm" || layout.ep == 1) return;
+    if (dice.percent(30)) {
+        layout.expert_order = ExpertOrder::round_robin;
+    } else if (dice.percent(50)) {
+        const std::int64_t slots =
+            (m.experts + layout.ep - 1) / layout.ep * layout.ep + (m.experts > 1 && dice.percent(60) ? layout.ep : 0);
+        const std::int64_t each = slots / layout.ep;
+        // As vLLM begins, experts in order and then again from the first; a rank's slots are distinct while each <= E.
+        for (std::int64_t slot = 0; slot < slots; ++slot) layout.expert_map.push_back(slot % m.experts);
+        if (each > m.experts) layout.expert_map.clear();
+        // A rank's slots in another order, and ranks in another order, keep it so.
+        if (layout.expert_map.empty()) return;
+        const std::int64_t turn = dice.range(0, layout.ep - 1) * each;
+        std::rotate(layout.expert_map.begin(), layout.expert_map.begin() + turn, layout.expert_map.end());
+        if (dice.percent(50)) {
+            for (std::int64_t rank = 0; rank < layout.ep; ++rank)
+                std::reverse(layout.expert_map.begin() + rank * each, layout.expert_map.begin() + (rank + 1) * each);
+        }
+    }
 }
 
 std::vector<CaseSequence> draw_sequences(Dice& dice, const CaseLayout& layout) {
@@ -149,7 +202,7 @@ std::vector<CaseSequence> draw_sequences(Dice& dice, const CaseLayout& layout) {
 }  // namespace
 
 std::int64_t parts_of_dim1(const CaseLayout& layout, std::int64_t experts) {
-    if (layout.rules != "titan-train") return 1;
+    if (layout.rules != "titan-train" && layout.rules != "titan-infer-fsdp") return 1;
     if (layout.ep > 1) {
         const std::int64_t inner = layout.dp_shard * layout.tp;
         return inner > experts ? inner / layout.ep : 1;
@@ -157,19 +210,48 @@ std::int64_t parts_of_dim1(const CaseLayout& layout, std::int64_t experts) {
     return layout.num_dp() > experts ? layout.dp_shard : 1;
 }
 
+namespace {
+
+// The layouts of one rule set over `inner` ranks of a replica.
+void append_layouts(std::vector<CaseLayout>& layouts, std::string_view rules, std::int64_t replicate,
+                    std::int64_t inner) {
+    const bool all_or_none = rules == "titan-infer" || rules == "vllm";
+    for (std::int64_t tp = 1; tp <= inner; ++tp) {
+        if (inner % tp != 0) continue;
+        // vLLM pads its vocabulary to a multiple of 64, which tp must divide.
+        if (rules == "vllm" && (tp & (tp - 1)) != 0) continue;
+        for (std::int64_t ep = 1; ep <= inner; ++ep) {
+            if (inner % ep != 0 || (all_or_none && ep != 1 && ep != inner)) continue;
+            CaseLayout layout{
+                .rules = std::string{rules}, .dp_replicate = replicate, .dp_shard = inner / tp, .tp = tp, .ep = ep};
+            layouts.push_back(layout);
+            for (layout.etp = 2; rules == "megatron" && layout.etp <= inner / ep; ++layout.etp) {
+                if (inner / ep % layout.etp == 0) layouts.push_back(layout);
+            }
+        }
+    }
+}
+
+std::int64_t up_to_multiple(std::int64_t value, std::int64_t of) { return (value + of - 1) / of * of; }
+
+}  // namespace
+
+void fit_to_rules(const CaseLayout& layout, CaseModel& m) {
+    const bool vllm = layout.rules == "vllm";
+    if (!vllm && layout.rules != "megatron") return;
+    m.dense_hidden = up_to_multiple(m.dense_hidden, layout.tp);
+    const std::int64_t parts = vllm && layout.ep == 1 ? layout.dp_shard * layout.tp : layout.etp;
+    m.moe_hidden = up_to_multiple(m.moe_hidden, parts);
+    if (!vllm) m.experts = up_to_multiple(m.experts, layout.ep);
+}
+
 std::vector<CaseLayout> layouts_of_world(std::int64_t world) {
     std::vector<CaseLayout> layouts;
-    for (const std::string_view rules : kRules) {
+    for (const auto& [rules, percent] : kRules) {
+        const bool replicates = rules == "titan-train" || rules == "titan-infer-fsdp";
         for (std::int64_t replicate = 1; replicate <= world; ++replicate) {
-            if (world % replicate != 0 || (rules == "titan-infer" && replicate > 1)) continue;
-            const std::int64_t inner = world / replicate;
-            for (std::int64_t tp = 1; tp <= inner; ++tp) {
-                if (inner % tp != 0) continue;
-                for (std::int64_t ep = 1; ep <= inner; ++ep) {
-                    if (inner % ep != 0 || (rules == "titan-infer" && ep != 1 && ep != inner)) continue;
-                    layouts.push_back({std::string{rules}, replicate, inner / tp, tp, ep, false});
-                }
-            }
+            if (world % replicate == 0 && (replicate == 1 || replicates))
+                append_layouts(layouts, rules, replicate, world / replicate);
         }
     }
     return layouts;
@@ -180,6 +262,7 @@ Case draw_case(sim::Prng& prng) {
     Case c;
     c.layout = draw_layout(dice);
     c.model = draw_model(dice, c.layout);
+    draw_expert_order(dice, c.model, c.layout);
     c.sequences = draw_sequences(dice, c.layout);
     c.arithmetic = dice.percent(40) ? Arithmetic::bf16 : Arithmetic::f32;
     c.scheduler_seed = dice.seed();

@@ -8,17 +8,37 @@ namespace shardproof::props {
 
 namespace {
 
+// What rule sets of other frameworks have beside the degrees, where the case still has it.
+void mend_options(Case& c) {
+    CaseLayout& layout = c.layout;
+    if (layout.rules != "megatron") layout.etp = 1;
+    const std::int64_t rest = layout.dp_shard * layout.tp / layout.ep;
+    if (rest % layout.etp != 0) layout.etp = std::gcd(rest, layout.etp);
+    if (layout.rules != "vllm" || layout.ep == 1) {
+        layout.expert_order = ExpertOrder::linear;
+        layout.expert_map.clear();
+    }
+    const std::int64_t highest = layout.expert_map.empty() ? -1 : *std::ranges::max_element(layout.expert_map);
+    const auto slots = static_cast<std::int64_t>(layout.expert_map.size());
+    if (highest != c.model.experts - 1 || slots % layout.ep != 0) layout.expert_map.clear();
+}
+
 void mend(Case& c) {
     CaseLayout& layout = c.layout;
     CaseModel& m = c.model;
-    if (layout.rules == "titan-infer") layout.dp_replicate = 1;
+    const bool all_or_none = layout.rules == "titan-infer" || layout.rules == "vllm";
+    if (all_or_none || layout.rules == "megatron") layout.dp_replicate = 1;
     layout.ep = std::min(layout.ep, m.experts);
     const std::int64_t inner = layout.dp_shard * layout.tp;
     if (inner % layout.ep != 0) layout.ep = std::gcd(inner, layout.ep);
-    if (layout.rules == "titan-infer" && layout.ep != 1) layout.ep = m.experts >= inner ? inner : 1;
+    if (all_or_none && layout.ep != 1) layout.ep = m.experts >= inner ? inner : 1;
+    if (layout.rules == "megatron" && m.experts % layout.ep != 0) layout.ep = std::gcd(m.experts, layout.ep);
+    mend_options(c);
     if (layout.tp == 1) layout.sequence_parallel = false;
     m.top_k = std::min(m.top_k, m.experts);
-    if (m.kv_heads % layout.tp != 0) m.kv_heads = layout.tp;
+    const bool replicated = layout.rules == "vllm" && m.kv_heads < layout.tp;
+    if (m.kv_heads % layout.tp != 0) m.kv_heads = replicated ? std::gcd(m.kv_heads, layout.tp) : layout.tp;
+    if (m.heads % layout.tp != 0) m.heads = layout.tp;
     if (m.heads % m.kv_heads != 0) m.heads = m.kv_heads;
     // Fewer experts or ranks may be cut along dim 1, which must come out even.
     const std::int64_t parts = parts_of_dim1(layout, m.experts);
@@ -27,6 +47,7 @@ void mend(Case& c) {
         m.hidden = up_to_multiple(m.hidden, parts);
         m.moe_hidden = up_to_multiple(m.moe_hidden, parts * (layout.ep > 1 ? 1 : layout.tp));
     }
+    fit_to_rules(layout, m);
     std::erase_if(m.dense_layers, [&](std::int64_t layer) { return layer >= m.layers; });
     for (CaseSequence& sequence : c.sequences) sequence.dp_idx %= layout.num_dp();
 }
@@ -89,6 +110,9 @@ void shrink_layout(Shrinks& shrinks, const CaseLayout& from) {
             });
         }
     }
+    shrinks.degree([](Case& c) -> auto& { return c.layout.etp; });
+    shrinks.plain([](Case& c) -> auto& { return c.layout.expert_map; });
+    shrinks.plain([](Case& c) -> auto& { return c.layout.expert_order; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.sequence_parallel; });
     shrinks.plain([](Case& c) -> auto& { return c.layout.rules; });
 }
@@ -128,6 +152,9 @@ void shrink_model(Shrinks& shrinks, const Case& from) {
     shrinks.number([](Case& c) -> auto& { return c.model.vocab; }, least.vocab);
     shrinks.plain([](Case& c) -> auto& { return c.model.tied; });
     shrinks.plain([](Case& c) -> auto& { return c.model.norm_topk; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.score_on; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.scale; });
     shrinks.plain([](Case& c) -> auto& { return c.model.rope; });
     shrinks.plain([](Case& c) -> auto& { return c.model.routing; });
     shrinks.plain([](Case& c) -> auto& { return c.model.dtype; });

@@ -41,12 +41,25 @@ constexpr std::array<std::string_view, kNumTraits> kNames{"zero_token_rank",
                                                           "dense_layer",
                                                           "tied",
                                                           "norm_topk",
+                                                          "sigmoid",
+                                                          "score_on_input",
+                                                          "scaled",
                                                           "rope_scaling",
                                                           "bf16",
                                                           "bf16_weights",
                                                           "f16_weights",
                                                           "many_files",
                                                           "titan_infer",
+                                                          "titan_infer_fsdp",
+                                                          "vllm",
+                                                          "megatron",
+                                                          "etp",
+                                                          "etp_ne_tp",
+                                                          "vllm_cut_experts",
+                                                          "round_robin",
+                                                          "expert_map",
+                                                          "redundant_experts",
+                                                          "kv_replicas",
                                                           "hard"};
 static_assert(kNames.back() == "hard");
 
@@ -81,8 +94,17 @@ void token_traits(const Case& c, Builder& traits) {
     traits.set(Trait::empty_sequence, std::ranges::any_of(c.sequences, [](const auto& s) { return s.length == 0; }));
 }
 
+bool has_fsdp(const CaseLayout& layout) { return layout.rules == "titan-train" || layout.rules == "titan-infer-fsdp"; }
+
+// Experts of the ep rank that holds fewest.
+std::int64_t fewest_experts(const CaseLayout& layout, std::int64_t experts) {
+    if (!layout.expert_map.empty()) return static_cast<std::int64_t>(layout.expert_map.size()) / layout.ep;
+    return layout.rules == "vllm" ? experts / layout.ep : chunk(experts, layout.ep, layout.ep - 1).size();
+}
+
 void layout_traits(const CaseLayout& layout, Builder& traits) {
-    const bool trains = layout.rules == "titan-train";
+    const bool trains = has_fsdp(layout);
+    const bool is_vllm = layout.rules == "vllm";
     const std::int64_t efsdp = layout.dp_shard * layout.tp / layout.ep;
     traits.set(Trait::world_ge_4, layout.world() >= 4);
     traits.set(Trait::world_ge_8, layout.world() >= 8);
@@ -97,13 +119,20 @@ void layout_traits(const CaseLayout& layout, Builder& traits) {
     traits.set(Trait::ep_across_tp, layout.tp > 1 && layout.ep > layout.tp);
     traits.set(Trait::efsdp, trains && layout.ep > 1 && efsdp > 1);
     traits.set(Trait::titan_infer, layout.rules == "titan-infer");
+    traits.set(Trait::titan_infer_fsdp, layout.rules == "titan-infer-fsdp");
+    traits.set(Trait::vllm, is_vllm);
+    traits.set(Trait::megatron, layout.rules == "megatron");
+    traits.set(Trait::etp, layout.etp > 1);
+    traits.set(Trait::etp_ne_tp, layout.rules == "megatron" && layout.etp != layout.tp);
+    traits.set(Trait::vllm_cut_experts, is_vllm && layout.ep == 1 && layout.world() > 1);
+    traits.set(Trait::round_robin, layout.expert_order == ExpertOrder::round_robin);
+    traits.set(Trait::expert_map, !layout.expert_map.empty());
 }
 
 void expert_traits(const Case& c, Builder& traits) {
     const CaseLayout& layout = c.layout;
     const std::int64_t experts = c.model.experts;
-    std::int64_t fewest = experts;
-    for (std::int64_t p = 0; p < layout.ep; ++p) fewest = std::min(fewest, chunk(experts, layout.ep, p).size());
+    const std::int64_t fewest = fewest_experts(layout, experts);
     const bool moe = static_cast<std::int64_t>(c.model.dense_layers.size()) < c.model.layers;
     const std::int64_t shards = layout.ep > 1 ? layout.dp_shard * layout.tp : layout.num_dp();
     const bool cut = layout.ep > 1 ? shards > layout.ep : layout.dp_shard > 1;
@@ -111,7 +140,9 @@ void expert_traits(const Case& c, Builder& traits) {
     traits.set(Trait::uneven_experts, moe && experts % layout.ep != 0);
     traits.set(Trait::rank_without_expert, moe && fewest == 0);
     traits.set(Trait::two_experts_a_rank, moe && fewest >= 2);
-    traits.set(Trait::shard1_experts, moe && layout.rules == "titan-train" && cut && shards > experts);
+    traits.set(Trait::shard1_experts, moe && has_fsdp(layout) && cut && shards > experts);
+    traits.set(Trait::redundant_experts, moe && static_cast<std::int64_t>(layout.expert_map.size()) > experts);
+    traits.set(Trait::kv_replicas, layout.tp > c.model.kv_heads);
     traits.set(Trait::uneven_vocab, c.model.vocab % layout.tp != 0);
     traits.set(Trait::uneven_moe_hidden, moe && layout.ep == 1 && c.model.moe_hidden % layout.tp != 0);
     traits.set(Trait::k_eq_e, moe && c.model.top_k == experts && experts > 1);
@@ -123,6 +154,9 @@ void model_traits(const Case& c, Builder& traits) {
     traits.set(Trait::dense_layer, !c.model.dense_layers.empty());
     traits.set(Trait::tied, c.model.tied);
     traits.set(Trait::norm_topk, c.model.norm_topk);
+    traits.set(Trait::sigmoid, c.model.score == ScoreFunction::sigmoid);
+    traits.set(Trait::score_on_input, c.model.score_on == ScoreOn::input);
+    traits.set(Trait::scaled, c.model.scale != 1.0);
     traits.set(Trait::rope_scaling, c.model.rope != RopeScaling::none);
     traits.set(Trait::bf16, c.arithmetic == Arithmetic::bf16);
     traits.set(Trait::bf16_weights, c.model.dtype == DType::BF16);

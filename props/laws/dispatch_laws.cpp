@@ -11,7 +11,7 @@ namespace {
 
 // The ranks that exchange rows: an ep group, or a rank alone.
 std::vector<std::vector<Rank>> exchange_groups(const Plan& plan) {
-    if (plan.dims.ep() > 1) {
+    if (dispatches_own_rows(plan)) {
         constexpr Axis axis = Axis::ep;
         return plan.meshes.sparse.groups(std::span{&axis, 1});
     }
@@ -23,9 +23,11 @@ std::vector<std::vector<Rank>> exchange_groups(const Plan& plan) {
 // Rows of each expert of member `to` that each member of the group announces, [members, local experts].
 std::vector<std::int64_t> announced_to(const LayerDispatch& layer, const std::vector<Rank>& group, std::size_t to) {
     std::vector<std::int64_t> counts;
+    std::size_t first = 0;
+    for (std::size_t peer = 0; peer < to; ++peer) first += layer.experts.held[peer].size();
     for (const Rank from : group) {
-        for (const ExpertId e : layer.experts.held[to])
-            counts.push_back(layer.ranks[from.idx()].dispatch.rows_to_expert[e.idx()]);
+        for (std::size_t local = 0; local < layer.experts.held[to].size(); ++local)
+            counts.push_back(layer.ranks[from.idx()].dispatch.rows_to_held[first + local]);
     }
     return counts;
 }
@@ -127,14 +129,14 @@ std::optional<std::string> group_inverts(const LayerDispatch& layer, const std::
 
 std::optional<std::string> counts_agree(Subject& subject) {
     const Plan& plan = subject.plan();
-    // With ep = 1 and no sequence parallelism every tp rank works on all rows of its group.
-    const bool all_rows = plan.dims.ep() == 1 && !(plan.dims.sequence_parallel() && plan.dims.tp() > 1);
+    // Where nothing is dispatched and there is no sequence parallelism every tp rank works on all rows of its group.
+    const bool all_rows = !dispatches_own_rows(plan) && !(plan.dims.sequence_parallel() && plan.dims.tp() > 1);
     const std::int64_t times = all_rows ? plan.dims.tp() : 1;
     for (const LayerDispatch& layer : subject.dispatches()) {
         std::int64_t rows = 0;
         for (const RankDispatch& rank : layer.ranks) {
             const DispatchPlan& d = rank.dispatch;
-            rows += std::accumulate(d.rows_to_expert.begin(), d.rows_to_expert.end(), std::int64_t{0});
+            rows += std::accumulate(d.rows_to_held.begin(), d.rows_to_held.end(), std::int64_t{0});
         }
         const std::int64_t want = subject.batch().num_tokens() * plan.config.router.top_k * times;
         if (rows != want)

@@ -14,8 +14,10 @@ namespace shardproof::props {
 // What a law looks at.
 enum class LawKind : std::uint8_t {
     placement,  // the plan alone
+    routing,    // the routing that a run recorded, and the dispatch plans made of it
     loading,    // loaded bytes
-    output,     // a run: its routing, its collectives, its numbers
+    relation,  // a run against itself: its collectives, and another run that must have the same numbers, or known ones
+    output,  // a run against the oracle; that it ends
 };
 
 struct Law {
@@ -24,7 +26,8 @@ struct Law {
     std::optional<std::string> (*fn)(Subject&);  // a message when broken
     LawKind kind{};
     std::int64_t every = 1;  // a fuzz run tries it on each every-th case: laws that load or run again are dear
-    [[nodiscard]] bool is_static() const { return kind == LawKind::placement; }
+    // Looks at plans and routing alone, never at what ranks loaded or computed.
+    [[nodiscard]] bool is_static() const { return kind == LawKind::placement || kind == LawKind::routing; }
 };
 
 [[nodiscard]] std::span<const Law> laws();

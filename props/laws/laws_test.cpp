@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <set>
 
@@ -10,6 +11,9 @@
 #include "props/mutants/dispatch_mutants.hpp"
 #include "props/mutants/group_mutants.hpp"
 #include "props/mutants/loading_mutants.hpp"
+#include "props/mutants/router_mutants.hpp"
+#include "props/mutants/row_mutants.hpp"
+#include "sim/rank_state.hpp"
 
 namespace shardproof::props {
 namespace {
@@ -43,6 +47,14 @@ std::optional<Planted> drops_a_copy(const Healthy&) {
     Planted planted;
     planted.faults.on_load = [](Rank rank, std::size_t param_idx, LoadPlan& load_plan) {
         if (rank == Rank{0} && param_idx == 0) load_plan.copies.pop_back();
+    };
+    return planted;
+}
+
+std::optional<Planted> saves_a_copy_less(const Healthy&) {
+    Planted planted;
+    planted.on_save = [](Rank rank, std::size_t param_idx, LoadPlan& store_plan) {
+        if (rank == Rank{0} && param_idx == 0) store_plan.copies.pop_back();
     };
     return planted;
 }
@@ -93,6 +105,18 @@ std::optional<Planted> ties_to_the_highest(const Healthy&) {
     });
 }
 
+std::optional<Planted> weights_shifted(const Healthy&) {
+    return with_routing([](Rank, std::int64_t, sim::Routing& routing) {
+        for (float& weight : routing.weights) weight += 0.5F;
+    });
+}
+
+std::optional<Planted> next_best(const Healthy&) {
+    return with_routing([](Rank, std::int64_t, sim::Routing& routing) {
+        if (routing.top_k == 2 && !routing.expert_ids.empty()) std::swap(routing.expert_ids[0], routing.expert_ids[1]);
+    });
+}
+
 // Whoever comes first in a run gets other weights: the scheduler shows.
 std::optional<Planted> first_come_first_served(const Healthy& healthy) {
     auto calls = std::make_shared<std::int64_t>(0);
@@ -120,9 +144,28 @@ std::optional<Planted> loses_a_row(const Healthy& healthy) {
                                                                         DispatchPlan& dispatch, DispatchPlan& combine) {
         const std::int64_t before = dispatch.rows_to_peer[0];
         inner(rank, layer, dispatch, combine);
-        if (dispatch.rows_to_peer[0] != before) --dispatch.rows_to_expert[0];
+        if (dispatch.rows_to_peer[0] != before) --dispatch.rows_to_held[0];
     };
     return planted;
+}
+
+Planted with_rows(std::function<void(const sim::RankState&, Rows&)> on_mlp_rows) {
+    Planted planted;
+    planted.faults.on_mlp_rows = std::move(on_mlp_rows);
+    return planted;
+}
+
+// What a row gets depends on how many there are.
+std::optional<Planted> rows_look_at_their_number(const Healthy&) {
+    return with_rows([](const sim::RankState& state, Rows& rows) {
+        for (float& value : rows.values) value *= 1.0F + static_cast<float>(state.tokens.size());
+    });
+}
+
+std::optional<Planted> magnitudes_only(const Healthy&) {
+    return with_rows([](const sim::RankState&, Rows& rows) {
+        for (float& value : rows.values) value = std::abs(value);
+    });
 }
 
 std::optional<Planted> blind_judge(const Healthy&) {
@@ -174,6 +217,14 @@ constexpr const char* kTwoByTwo =
     "dp_shard=2,tp=2,ep=4,experts=8,top_k=2,heads=2,kv_heads=2,moe_hidden=3,vocab=5,seqs=0:3+1:2";
 constexpr const char* kTies = "dp_shard=2,ep=2,experts=4,moe_hidden=3,vocab=5,seqs=0:3+1:2,routing=exact_ties";
 
+constexpr const char* kTwoOfOneRank =
+    "dp_shard=2,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3+0:2+1:1,scheduler=2";
+constexpr const char* kNanPads = "dp_shard=2,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=17,seqs=0:3+1:2,scheduler=2";
+constexpr const char* kScaled =
+    "dp_shard=2,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3+1:2,scale=2.5,norm_topk=1,scheduler=1";
+constexpr const char* kScaledNegative =
+    "dp_shard=2,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3+1:2,scale=2.5,score=sigmoid,scheduler=2";
+
 const BrokenLaw kBroken[] = {
     {"mesh_size", "mesh.groups_partition", kTwoRanks, mesh_too_large, "a group holds rank 2 of a world of 2"},
     {"mesh_of_experts", "mesh.groups_partition", kFourRanks, mutant::mesh_of_num_experts, "the degree is"},
@@ -206,6 +257,26 @@ const BrokenLaw kBroken[] = {
      "came back, not"},
     {"schedule", "world.any_schedule", kFourRanks, first_come_first_served, "differ between scheduler seeds 1 and 2"},
     {"layouts", "world.layouts_agree", kFourRanks, weights_halved, "other bits than under"},
+    {"saved_locally", "loading.saved_here_loads_elsewhere", kTwoRanks, mutant::saved_under_local_ids, "is not saved"},
+    {"saved_short", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_a_copy_less,
+     "other bits than from the checkpoint itself"},
+    {"pads", "batch.pads_change_nothing", kTwoRanks, rows_look_at_their_number, "its output has other bits"},
+    {"pads_of_nan", "batch.pads_change_nothing", kNanPads, mutant::scale_over_pad_rows,
+     "with NaN dummy tokens layers.0"},
+    {"pads_choose", "batch.pads_change_nothing", kNanPads, mutant::nan_row_chooses_one, "chooses expert 0 twice"},
+    {"split", "batch.split_and_order_do_not_matter", kTwoOfOneRank, rows_look_at_their_number,
+     "in another order layers.0, token"},
+    {"shared_twice", "experts.output_is_linear", kTwoByTwo, mutant::replicated_term_before_the_sum, "with w2 = 0"},
+    {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -w2"},
+    {"scale_twice", "experts.scale_applies_once", kScaled, mutant::scale_twice, "with scale * 2"},
+    {"scale_twice_negative", "experts.scale_applies_once", kScaledNegative, mutant::scale_twice, "with scale * -1"},
+    {"scale_never", "experts.scale_applies_once", kScaled, mutant::scale_never, "with scale * 2"},
+    {"scale_unrecorded", "experts.scale_applies_once", kScaled, weights_shifted, "becomes"},
+    {"softmax_last", "experts.top_k_is_of_all_scores", kTwoRanks, mutant::softmax_after_top_k,
+     "its share of all scores"},
+    {"other_choice", "experts.top_k_is_of_all_scores", kTwoRanks, next_best, "of all experts it is"},
+    {"order_of_experts", "experts.order_does_not_matter", kTwoRanks, mutant::masked_with_expert_zero,
+     "with experts in the order"},
     {"narrow", "cost.forecast_is_count", kTwoByTwo, all_travels_narrow, "counted, not forecast"},
     {"blind", "judge.sees_four_bounds", kTwoByTwo, blind_judge, "an element moved to"},
     {"wide", "judge.sees_four_bounds", kTwoByTwo, judge_with_wide_bounds, "passes where"},

@@ -36,6 +36,27 @@ void each_element(const std::vector<IndexRuns>& index, const Shape& shape, Visit
     }
 }
 
+// How many coordinates of an axis a redundant owner list gives an index; elsewhere once is right.
+std::int64_t times_listed(const ParamPlan& param, std::span<const std::int64_t> at) {
+    std::int64_t times = 1;
+    for (const Placement& placement : param.placement.placements) {
+        const auto* const owners = std::get_if<Owners>(&placement);
+        if (owners == nullptr || !owners->redundant) continue;
+        std::int64_t holders = 0;
+        for (const IndexRuns& runs : owners->runs)
+            holders += std::ranges::count_if(
+                runs, [&](const Run& run) { return at[owners->dim] >= run.begin && at[owners->dim] < run.end; });
+        times *= holders;
+    }
+    return times;
+}
+
+std::vector<std::int64_t> coordinate_of(std::int64_t flat, const Shape& shape) {
+    std::vector<std::int64_t> at(shape.size());
+    for (std::size_t dim = shape.size(); dim-- > 0; flat /= shape[dim]) at[dim] = flat % shape[dim];
+    return at;
+}
+
 std::int64_t replicas_of(const Plan& plan, const ParamPlan& param) {
     const Mesh& mesh = plan.mesh(param.placement.mesh);
     std::int64_t replicas = 1;
@@ -58,10 +79,12 @@ std::optional<std::string> held_as_often_as_replicas(Subject& subject) {
                          [&](std::int64_t flat, std::int64_t) { ++times[static_cast<std::size_t>(flat)]; });
         }
         const std::int64_t replicas = replicas_of(plan, param);
-        const auto bad = std::ranges::find_if(times, [&](std::int64_t n) { return n != replicas; });
-        if (bad != times.end())
-            return fmt::format("{}: element {} is held by {} ranks, its replicas are {}", param.parameter.name,
-                               bad - times.begin(), *bad, replicas);
+        for (std::size_t flat = 0; flat < times.size(); ++flat) {
+            const std::int64_t listed = times_listed(param, coordinate_of(static_cast<std::int64_t>(flat), shape));
+            if (times[flat] != replicas * listed || listed == 0)
+                return fmt::format("{}: element {} is held by {} ranks, its replicas are {}", param.parameter.name,
+                                   flat, times[flat], replicas * listed);
+        }
     }
     const std::vector<std::string> violations = coverage_violations(plan);
     if (violations.empty()) return std::nullopt;
@@ -79,7 +102,7 @@ std::optional<std::string> reassembles(Subject& subject) {
         for (std::int64_t r = 0; r < plan.dims.world() && !message; ++r) {
             sim::LoadReport report;
             const sim::HeldParam held =
-                sim::load_param(plan, subject.model().checkpoint, p, Rank{r}, subject.faults(), report);
+                sim::load_param(plan, subject.loaded_model().checkpoint, p, Rank{r}, subject.faults(), report);
             each_element(shard_of(plan, p, Rank{r}), whole.shape, [&](std::int64_t flat, std::int64_t place) {
                 const std::size_t to = static_cast<std::size_t>(flat) * width;
                 const std::size_t from = static_cast<std::size_t>(place) * width;

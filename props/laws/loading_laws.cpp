@@ -44,7 +44,7 @@ std::optional<std::string> right_bytes(Subject& subject) {
 
 std::optional<std::string> reads_only_planned_bytes(Subject& subject) {
     const Plan& plan = subject.plan();
-    const Checkpoint& checkpoint = subject.model().checkpoint;
+    const Checkpoint& checkpoint = subject.loaded_model().checkpoint;
     const Rank rank{
         static_cast<std::int64_t>(subject.c().scheduler_seed % static_cast<std::uint64_t>(plan.dims.world()))};
     std::vector<ByteRange> ranges;

@@ -16,7 +16,14 @@ std::array<const Mesh*, 3> meshes_of(const Plan& plan) {
     return {&plan.meshes.dense, &plan.meshes.sparse, &plan.meshes.data};
 }
 
-std::int64_t degree(const ParallelDims& dims, Axis axis) {
+// The tensor-parallel degree of experts on the sparse mesh. vLLM without expert parallelism cuts them over all ranks.
+std::int64_t expert_tp(const Plan& plan) {
+    const ParallelDims& dims = plan.dims;
+    return plan.rules == "vllm" && dims.ep() == 1 ? dims.dp_shard() * dims.tp() : dims.etp();
+}
+
+std::int64_t degree(const Plan& plan, Axis axis) {
+    const ParallelDims& dims = plan.dims;
     switch (axis) {
         case Axis::pp:
             return dims.pp();
@@ -29,9 +36,11 @@ std::int64_t degree(const ParallelDims& dims, Axis axis) {
         case Axis::tp:
             return dims.tp();
         case Axis::efsdp:
-            return dims.dp_shard() * dims.cp() * dims.tp() / dims.ep();
+            return dims.dp_shard() * dims.cp() * dims.tp() / (dims.ep() * expert_tp(plan));
         case Axis::ep:
             return dims.ep();
+        case Axis::etp:
+            return expert_tp(plan);
         case Axis::batch:
             return dims.dp_replicate() * dims.dp_shard();
     }
@@ -39,12 +48,13 @@ std::int64_t degree(const ParallelDims& dims, Axis axis) {
     return 0;
 }
 
-std::optional<std::string> axis_partitions(const Mesh& mesh, Axis axis, const ParallelDims& dims) {
+std::optional<std::string> axis_partitions(const Mesh& mesh, Axis axis, const Plan& plan) {
+    const ParallelDims& dims = plan.dims;
     const std::string where = fmt::format("mesh {}, axis {}", mesh.name(), name_of(axis));
     std::vector<std::int64_t> times(static_cast<std::size_t>(dims.world()), 0);
     for (const std::vector<Rank>& group : mesh.groups(std::span{&axis, 1})) {
-        if (static_cast<std::int64_t>(group.size()) != degree(dims, axis))
-            return fmt::format("{}: a group of {} ranks, the degree is {}", where, group.size(), degree(dims, axis));
+        if (static_cast<std::int64_t>(group.size()) != degree(plan, axis))
+            return fmt::format("{}: a group of {} ranks, the degree is {}", where, group.size(), degree(plan, axis));
         for (std::size_t i = 0; i < group.size(); ++i) {
             if (group[i].value() < 0 || group[i].value() >= dims.world())
                 return fmt::format("{}: a group holds rank {} of a world of {}", where, group[i].value(), dims.world());
@@ -64,7 +74,7 @@ std::optional<std::string> groups_partition(Subject& subject) {
     const Plan& plan = subject.plan();
     for (const Mesh* mesh : meshes_of(plan)) {
         for (const MeshAxis& axis : mesh->axes()) {
-            if (auto message = axis_partitions(*mesh, axis.axis, plan.dims)) return message;
+            if (auto message = axis_partitions(*mesh, axis.axis, plan)) return message;
         }
     }
     return std::nullopt;
@@ -90,20 +100,25 @@ std::optional<std::string> bijection(Subject& subject) {
 
 std::optional<std::string> innermost_are_neighbours(Subject& subject) {
     const Plan& plan = subject.plan();
-    const auto check = [&](const Mesh& mesh, Axis axis) -> std::optional<std::string> {
+    // Members of a group are `step` ranks apart: 1 on the innermost axis, and ep steps over etp.
+    const auto check = [&](const Mesh& mesh, Axis axis, std::int64_t step) -> std::optional<std::string> {
+        const std::int64_t block = degree(plan, axis) * step;
         for (std::int64_t r = 0; r < plan.dims.world(); ++r) {
-            const std::int64_t first = r / degree(plan.dims, axis) * degree(plan.dims, axis);
+            const std::int64_t first = r / block * block + r % step;
             const std::vector<Rank> group = mesh.group(Rank{r}, axis);
             for (std::size_t i = 0; i < group.size(); ++i) {
-                if (group[i].value() != first + static_cast<std::int64_t>(i))
+                const std::int64_t want = first + static_cast<std::int64_t>(i) * step;
+                if (group[i].value() != want)
                     return fmt::format("axis {}: member {} of rank {}'s group is rank {}, not {}", name_of(axis), i, r,
-                                       group[i].value(), first + static_cast<std::int64_t>(i));
+                                       group[i].value(), want);
             }
         }
         return std::nullopt;
     };
-    if (auto message = check(plan.meshes.dense, Axis::tp)) return message;
-    return check(plan.meshes.sparse, Axis::ep);
+    if (auto message = check(plan.meshes.dense, Axis::tp, 1)) return message;
+    if (auto message = check(plan.meshes.sparse, Axis::ep, expert_tp(plan))) return message;
+    if (!plan.meshes.sparse.has(Axis::etp)) return std::nullopt;
+    return check(plan.meshes.sparse, Axis::etp, 1);
 }
 
 }  // namespace shardproof::props::mesh

@@ -47,13 +47,18 @@ std::optional<std::string> choices_are_sound(Subject& subject) {
             if (id.value() < 0 || id.value() >= router.num_experts)
                 return fmt::format("id {} is no expert", id.value());
             if (std::ranges::count(choices.ids, id) != 1) return fmt::format("id {} is chosen twice", id.value());
-            if (!(choices.weights[i] >= 0)) return fmt::format("weight {} is not at least 0", choices.weights[i]);
-            if (i > 0 && !(choices.weights[i] <= choices.weights[i - 1])) return "the best is not first";
-            sum += static_cast<double>(choices.weights[i]);
+            if (router.scale == 0) continue;
+            const double share = static_cast<double>(choices.weights[i]) / router.scale;
+            if (!(share >= 0)) return fmt::format("weight {} is not at least 0", share);
+            if (i > 0 && !(share <= static_cast<double>(choices.weights[i - 1]) / router.scale))
+                return "the best is not first";
+            sum += share;
         }
+        if (router.scale == 0) return std::nullopt;
         // Each weight is rounded once and their sum once a term.
         const double slack = 0x1p-22 * static_cast<double>(router.top_k + router.num_experts);
-        const bool good = router.norm_topk ? std::abs(sum - 1) <= slack : sum <= 1 + slack;
+        const double most = router.score == ScoreFunction::softmax ? 1 : static_cast<double>(router.top_k);
+        const bool good = router.norm_topk ? std::abs(sum - 1) <= slack : sum <= most + slack;
         if (!good) return fmt::format("the weights sum to {}", sum);
         return std::nullopt;
     });

@@ -45,7 +45,9 @@ public:
         for (std::size_t r = 0; r < layer.ranks.size(); ++r) {
             const Rank rank{static_cast<std::int64_t>(r)};
             const std::vector<Rank> alone{rank};
-            groups_.emplace_back("ep", plan_.dims.ep() > 1 ? plan_.meshes.sparse.group(rank, Axis::ep) : alone, rank);
+            alone_.emplace_back("etp", alone, rank);
+            groups_.emplace_back("ep", dispatches_own_rows(plan_) ? plan_.meshes.sparse.group(rank, Axis::ep) : alone,
+                                 rank);
             weights_.push_back(scaling_experts(layer.experts.held[groups_.back().my_idx()]));
             sim::Routing routing = layer.ranks[r].routing;
             std::ranges::fill(routing.weights, 1.0F);
@@ -84,14 +86,15 @@ public:
 private:
     sim::Task<void> program(sim::RankContext& rank) {
         const std::size_t r = rank.rank().idx();
-        outputs_[r] = co_await sim::routed_experts(rank, run_, groups_[r], layer_.experts, weights_[r], inputs_[r],
-                                                   routings_[r], layer_.layer);
+        outputs_[r] = co_await sim::routed_experts(rank, run_, {groups_[r], alone_[r]}, layer_.experts, weights_[r],
+                                                   inputs_[r], routings_[r], layer_.layer);
     }
 
     const LayerDispatch& layer_;
     const Plan& plan_;
     sim::RunContext run_;
     std::vector<sim::Group> groups_;
+    std::vector<sim::Group> alone_;  // experts are whole here, however the plan cuts them
     std::vector<sim::ExpertWeights> weights_;
     std::vector<Rows> inputs_;
     std::vector<sim::Routing> routings_;

@@ -10,12 +10,12 @@ namespace shardproof::props {
 namespace {
 
 // The rows that a rank itself dispatches. Without sequence parallelism the ranks of a tp group record the same rows and
-// with ep > 1 each dispatches its slice of them.
+// where experts lie on the sparse mesh each dispatches its slice of them.
 sim::Routing own_routing(const Subject& subject, const RankRecord& record, Rank rank) {
     const Plan& plan = subject.healthy_plan();
     const std::int64_t k = plan.config.router.top_k;
     Run rows{0, static_cast<std::int64_t>(record.expert_ids.size()) / k};
-    if (plan.dims.ep() > 1 && !plan.dims.sequence_parallel())
+    if (dispatches_own_rows(plan) && !plan.dims.sequence_parallel())
         rows = chunk(rows.size(), plan.dims.tp(), plan.meshes.dense.coordinate(rank, Axis::tp));
     sim::Routing routing;
     routing.top_k = k;
@@ -45,7 +45,7 @@ Subject::Subject(const Case& c, const Plant& plant)
     : case_{c},
       model_{make_tiny_model(c)},
       batch_{make_batch(c)},
-      plan_{make_plan(model_, dims_of(c.layout), rule_set_named(c.layout.rules))} {
+      plan_{make_plan(model_, dims_of(c.layout), rule_set_named(c.layout.rules), options_of(c.layout))} {
     if (plant) planted_ = plant({.c = case_, .model = model_, .plan = plan_, .batch = batch_});
 }
 
@@ -56,7 +56,8 @@ const CheckReport& Subject::report() {
                         {.arithmetic = case_.arithmetic,
                          .seed = case_.scheduler_seed,
                          .faults = faults(),
-                         .judged_plan = &plan_,
+                         .judged_plan = planted_ && planted_->is_its_own_judge ? &plan() : &plan_,
+                         .loaded_from = &loaded_model().checkpoint,
                          .keep_result = true,
                          .trace = &trace_,
                          .progress = {}});

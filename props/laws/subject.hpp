@@ -26,7 +26,11 @@ struct Healthy {
 // What goes wrong. Nothing of it is a switch inside the product.
 struct Planted {
     std::optional<Plan> plan;  // runs instead of the healthy one, by which loaded bytes are judged
+    bool is_its_own_judge = false;  // loaded bytes are judged by that plan: the mistake is everywhere the same
+    std::optional<Model> model;  // the ranks load it instead of the healthy one, which is the oracle's
     sim::Faults faults;
+    // After the plan was made by which a rank writes its shard of a parameter back into checkpoint tensors.
+    std::function<void(Rank, std::size_t param_idx, LoadPlan&)> on_save;
     // Stands between the tester law and the judge; empty: the judge itself.
     std::function<LayerVerdict(oracle::Judge&, const StageRecord& recorded, const StageRecord& moved)> judge;
 };
@@ -58,6 +62,8 @@ public:
     // The plan that should run, and the one that does.
     [[nodiscard]] const Plan& healthy_plan() const { return plan_; }
     [[nodiscard]] const Plan& plan() const { return planted_ && planted_->plan ? *planted_->plan : plan_; }
+    // What the ranks load.
+    [[nodiscard]] const Model& loaded_model() const { return planted_ && planted_->model ? *planted_->model : model_; }
     [[nodiscard]] const sim::Faults* faults() const { return planted_ ? &planted_->faults : nullptr; }
     // False where the fault given changes nothing.
     [[nodiscard]] bool is_planted() const { return planted_.has_value(); }

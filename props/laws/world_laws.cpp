@@ -40,15 +40,24 @@ std::map<TokenId, std::span<const float>> output_of_tokens(const StageRecord& st
     return rows;
 }
 
-// The same model and tokens under layouts that sum in the same order: the same tp group size and sequence parallelism,
-// and experts cut over tp in both or in neither.
+// In what order a layout sums an expert's output: not at all (1), over tp after the weighted sum (-tp), or over the
+// parts of the expert before it (their number).
+std::int64_t order_of_sums(const CaseLayout& layout) {
+    if (layout.rules == "megatron") return layout.etp;
+    if (layout.ep > 1) return 1;
+    if (layout.rules == "vllm") return layout.dp_shard * layout.tp;
+    return layout.tp == 1 ? 1 : -layout.tp;
+}
+
+// The same model and tokens under layouts that sum in the same order: the same tp group size, sequence parallelism and
+// order of an expert's sums.
 std::vector<Case> peers_of(const Case& c) {
     constexpr std::int64_t kWorldMax = 8;
     std::vector<Case> peers;
     for (std::int64_t w = c.layout.tp; w <= kWorldMax; w += c.layout.tp) {
         for (CaseLayout& layout : layouts_of_world(w)) {
             layout.sequence_parallel = c.layout.sequence_parallel;
-            const bool same_cut = layout.tp == 1 || (layout.ep == 1) == (c.layout.ep == 1);
+            const bool same_cut = order_of_sums(layout) == order_of_sums(c.layout);
             if (layout.tp != c.layout.tp || !same_cut || layout == c.layout) continue;
             Case peer = c;
             peer.layout = layout;
@@ -120,8 +129,8 @@ std::optional<std::string> any_schedule(Subject& subject) {
     if (subject.report().stall) return std::nullopt;
     const Result& first = *subject.report().result;
     const std::uint64_t seed = subject.c().scheduler_seed + 1;
-    const std::optional<Result> second =
-        run_plan(subject.plan(), subject.model(), subject.batch(), subject.c().arithmetic, seed, subject.faults());
+    const std::optional<Result> second = run_plan(subject.plan(), subject.loaded_model(), subject.batch(),
+                                                  subject.c().arithmetic, seed, subject.faults());
     if (!second) return fmt::format("with scheduler seed {} the run stalls", seed);
     for (std::size_t s = 0; s < first.stages.size(); ++s) {
         for (std::size_t r = 0; r < first.stages[s].ranks.size(); ++r) {
@@ -139,7 +148,8 @@ std::optional<std::string> layouts_agree(Subject& subject) {
     const std::vector<Case> peers = peers_of(subject.c());
     if (peers.empty()) return std::nullopt;
     const Case& peer = peers[subject.c().scheduler_seed % peers.size()];
-    const Plan plan = make_plan(subject.model(), dims_of(peer.layout), rule_set_named(peer.layout.rules));
+    const Plan plan =
+        make_plan(subject.model(), dims_of(peer.layout), rule_set_named(peer.layout.rules), options_of(peer.layout));
     const std::optional<Result> other =
         run_plan(plan, subject.model(), make_batch(peer), peer.arithmetic, peer.scheduler_seed, nullptr);
     if (!other) return "the run stalls under " + print_case(peer);

@@ -1,7 +1,9 @@
 #include "props/mutants/loading_mutants.hpp"
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <utility>
 
 #include "oracle/model/error.hpp"
 #include "sim/plan/load_plan.hpp"
@@ -100,13 +102,179 @@ std::optional<Planted> swapped_gate_and_up(const Healthy& healthy) {
 std::optional<Planted> first_experts_everywhere(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
     if (plan.dims.ep() == 1) return std::nullopt;
-    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+    const std::size_t ep = plan.meshes.sparse.axis_idx(Axis::ep);
+    const auto is_dealt_in_order = [ep](const ParamPlan& param) {
+        return is_expert(param.parameter.role) && std::holds_alternative<ShardDim>(param.placement.placements[ep]);
+    };
+    if (std::ranges::none_of(plan.params, is_dealt_in_order)) return std::nullopt;
+    return with_load([&plan, is_dealt_in_order](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const ParamPlan& param = plan.params[p];
-        if (!is_expert(param.parameter.role)) return;
+        if (!is_dealt_in_order(param)) return;
         const Run own = chunk(param.parameter.shape[0], plan.dims.ep(), plan.meshes.sparse.coordinate(rank, Axis::ep));
         std::vector<IndexRuns> index = shard_of(plan, p, rank);
         index[0] = shifted(std::move(index[0]), -own.begin);
         load_plan = make_load_plan(param.parameter, param.dtype, index);
+    });
+}
+
+namespace {
+
+// The plan of a shard that keeps its shape, whatever is copied into it: what is not copied stays poison.
+LoadPlan in_shape_of(const LoadPlan& planned, LoadPlan other) {
+    other.shape = planned.shape;
+    return other;
+}
+
+bool has_moe_layer(const Plan& plan) { return std::ranges::count(plan.config.mlp, MlpKind::moe) > 0; }
+
+// The dims of a tensor that is one expert's matrix, read as if it lay transposed.
+Parameter transposed(Parameter parameter) {
+    for (Source& source : parameter.sources) {
+        std::swap(source.tensor_shape[0], source.tensor_shape[1]);
+        std::swap(source.param_dim_of[0], source.param_dim_of[1]);
+    }
+    return parameter;
+}
+
+// Experts [0,E) as ep ranks get them when each has E / ep and the last one the rest.
+Placement rest_to_the_last(std::int64_t experts, std::int64_t ep) {
+    Owners owners;
+    const std::int64_t each = experts / ep;
+    for (std::int64_t rank = 0; rank < ep; ++rank) {
+        const Run run{rank * each, rank + 1 == ep ? experts : (rank + 1) * each};
+        owners.runs.push_back(run.size() > 0 ? IndexRuns{run} : IndexRuns{});
+    }
+    return owners;
+}
+
+IndexRuns first_of(const IndexRuns& runs, std::int64_t count) {
+    IndexRuns kept;
+    for (const Run& run : runs) {
+        const std::int64_t taken = std::min(run.size(), count);
+        if (taken > 0) kept.push_back({run.begin, run.begin + taken});
+        count -= taken;
+    }
+    return kept;
+}
+
+}  // namespace
+
+std::optional<Planted> remainder_on_the_last_rank(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    const std::int64_t ep = plan.dims.ep();
+    const std::int64_t experts = plan.config.router.num_experts;
+    // Several axes on the same dim have no remainder of their own.
+    if (ep == 1 || plan.dims.efsdp() > 1 || experts % ep == 0 || !has_moe_layer(plan)) return std::nullopt;
+    Planted planted;
+    planted.plan = plan;
+    const std::size_t axis = plan.meshes.sparse.axis_idx(Axis::ep);
+    for (ParamPlan& param : planted.plan->params) {
+        if (is_expert(param.parameter.role)) param.placement.placements[axis] = rest_to_the_last(experts, ep);
+    }
+    planted.faults.on_load = [&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        const ParamPlan& param = plan.params[p];
+        if (!is_expert(param.parameter.role)) return;
+        std::vector<IndexRuns> index = shard_of(plan, p, rank);
+        index[0] = first_of(index[0], load_plan.shape[0]);
+        load_plan = in_shape_of(load_plan, make_load_plan(param.parameter, param.dtype, index));
+    };
+    return planted;
+}
+
+std::optional<Planted> transposed_twice(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    if (!has_moe_layer(plan)) return std::nullopt;
+    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        const ParamPlan& param = plan.params[p];
+        if (param.parameter.role != Role::expert_w3) return;
+        load_plan = make_load_plan(transposed(param.parameter), param.dtype, shard_of(plan, p, rank));
+    });
+}
+
+std::optional<Planted> unmatched_expert_keys(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    if (!has_moe_layer(plan)) return std::nullopt;
+    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        ParamPlan param = plan.params[p];
+        if (!is_expert(param.parameter.role)) return;
+        param.parameter.sources.pop_back();
+        load_plan = make_load_plan(param.parameter, param.dtype, shard_of(plan, p, rank));
+    });
+}
+
+std::optional<Planted> cast_makes_a_copy(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    const auto is_cast = [](const ParamPlan& param) {
+        return is_expert(param.parameter.role) && param.dtype != DType::F32;
+    };
+    if (std::ranges::none_of(plan.params, is_cast)) return std::nullopt;
+    return with_load([&plan, is_cast](Rank, std::size_t p, LoadPlan& load_plan) {
+        if (is_cast(plan.params[p])) load_plan.copies.clear();
+    });
+}
+
+std::optional<Planted> empty_slice(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    if (plan.dims.ep() == 1 || !has_moe_layer(plan)) return std::nullopt;
+    return with_load([&plan](Rank, std::size_t p, LoadPlan& load_plan) {
+        if (is_expert(plan.params[p].parameter.role)) load_plan.copies.clear();
+    });
+}
+
+std::optional<Planted> saved_under_local_ids(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    if (plan.dims.ep() == 1 || !has_moe_layer(plan)) return std::nullopt;
+    Planted planted;
+    planted.on_save = [&plan](Rank rank, std::size_t p, LoadPlan& store_plan) {
+        const ParamPlan& param = plan.params[p];
+        if (!is_expert(param.parameter.role)) return;
+        std::vector<IndexRuns> index = shard_of(plan, p, rank);
+        if (!index[0].empty()) index[0] = {{0, num_indices(index[0])}};
+        store_plan = make_load_plan(param.parameter, param.dtype, index);
+    };
+    return planted;
+}
+
+std::optional<Planted> kv_head_by_rank(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    const GroupedQueryAttention& spec = plan.config.grouped_query();
+    if (plan.dims.tp() <= spec.num_kv_heads || spec.num_kv_heads == 1) return std::nullopt;
+    return with_load([&plan, &spec](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        const ParamPlan& param = plan.params[p];
+        if (param.parameter.role != Role::wk && param.parameter.role != Role::wv) return;
+        std::vector<IndexRuns> index = shard_of(plan, p, rank);
+        const std::int64_t head = plan.meshes.dense.coordinate(rank, Axis::tp) % spec.num_kv_heads;
+        index[0] = {{head * spec.head_dim, (head + 1) * spec.head_dim}};
+        load_plan = make_load_plan(param.parameter, param.dtype, index);
+    });
+}
+
+std::optional<Planted> strided_left_to_right(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    const auto is_strided = [](const Placement& placement) { return std::holds_alternative<StridedShard>(placement); };
+    const bool any = std::ranges::any_of(plan.params, [&](const ParamPlan& param) {
+        return std::ranges::any_of(param.placement.placements, is_strided);
+    });
+    if (!any) return std::nullopt;
+    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        const ParamPlan& param = plan.params[p];
+        Layout layout{.mesh = &plan.mesh(param.placement.mesh), .placements = param.placement.placements};
+        for (Placement& placement : layout.placements) {
+            if (const auto* strided = std::get_if<StridedShard>(&placement)) placement = ShardDim{strided->dim};
+        }
+        const std::vector<IndexRuns> index = shard_index(layout, param.parameter.shape, rank);
+        // Uneven cuts have another shape, which no loader takes.
+        if (local_shape(index) == load_plan.shape) load_plan = make_load_plan(param.parameter, param.dtype, index);
+    });
+}
+
+std::optional<Planted> second_load_swapped(const Healthy& healthy) {
+    const Plan& plan = healthy.plan;
+    using Loads = std::map<std::pair<Rank, std::size_t>, std::int64_t>;
+    return with_load([&plan, loads = std::make_shared<Loads>()](Rank rank, std::size_t p, LoadPlan& load_plan) {
+        const Role role = plan.params[p].parameter.role;
+        if (!is_gate(role) && !is_up(role)) return;
+        if ((*loads)[{rank, p}]++ % 2 == 1) load_plan = make_load_plan(plan, other_half(plan, p), rank);
     });
 }
 

@@ -3,6 +3,8 @@
 
 usage: record.py KIND COMMIT GPU_HASH OUT.jsonl < DOCUMENT.json
 
+GPU_HASH none: no GPU had a part in it.
+
 KIND says what the document is: fuzz, mutants, tests, bench, sanitizer or mpirun, as measure.sh makes them.
 A document of several lines of JSON makes several records.
 """
@@ -26,7 +28,7 @@ def provenance(commit, gpu_hash):
     name, driver = (gpu.splitlines()[0].split(", ") if gpu else (None, None))
     return {
         "commit": commit,
-        "gpu_hash": gpu_hash,
+        "gpu_hash": None if gpu_hash == "none" else gpu_hash,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores",
         "gpu": name,

@@ -169,6 +169,7 @@ Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContex
         co_return weight;
     }
     weight.values.resize(bytes.size() / static_cast<std::size_t>(width));
+    SP_ASSERT(static_cast<std::int64_t>(weight.values.size()) == num_elements(weight.shape));
     widen_to_f32(dtype, bytes, weight.values);
     if (dtype != DType::BF16) settle(weight.values, run.arithmetic);
     co_return weight;

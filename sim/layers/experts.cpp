@@ -1,6 +1,7 @@
 #include "sim/layers/experts.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "oracle/model/error.hpp"
 
@@ -23,16 +24,6 @@ Rows rows_to_send(const DispatchPlan& plan, const RouterSpec& router, const Rows
         settle(row, arithmetic);
     }
     return send;
-}
-
-// How many rows each peer's each expert gets from us, peer by peer in their storage order.
-std::vector<std::int64_t> announced_counts(const ExpertMap& experts, const DispatchPlan& plan) {
-    std::vector<std::int64_t> counts;
-    counts.reserve(experts.home.size());
-    for (const std::vector<ExpertId>& held : experts.held) {
-        for (const ExpertId expert : held) counts.push_back(plan.rows_to_expert[expert.idx()]);
-    }
-    return counts;
 }
 
 Rows weighted_sum(const DispatchPlan& plan, const RouterSpec& router, const Rows& returned, const Routing& routing,
@@ -84,10 +75,54 @@ Rows run_experts(const ExpertWeights& weights, const Rows& x, const std::vector<
     return out;
 }
 
-Task<Rows> routed_experts(RankContext& rank, const RunContext& run, const Group& group, const ExpertMap& experts,
-                          const ExpertWeights& weights, const Rows& x, const Routing& routing, std::int64_t layer) {
+namespace {
+
+// Row i of the result is row order[i] of `rows`; or the reverse.
+Rows taken(const Rows& rows, const std::vector<std::int64_t>& order) {
+    Rows result = make_rows(rows.rows(), rows.cols);
+    for (std::int64_t r = 0; r < rows.rows(); ++r)
+        std::copy_n(rows.row(order[static_cast<std::size_t>(r)]), rows.cols, result.row(r));
+    return result;
+}
+Rows put_back(const Rows& rows, const std::vector<std::int64_t>& order) {
+    Rows result = make_rows(rows.rows(), rows.cols);
+    for (std::int64_t r = 0; r < rows.rows(); ++r)
+        std::copy_n(rows.row(r), rows.cols, result.row(order[static_cast<std::size_t>(r)]));
+    return result;
+}
+
+// The experts' answers to x, expert-major. Where `parts` share them, everyone's rows go through everyone's part and
+// each gets the sums of its own.
+Task<Rows> worked_by_parts(RankContext& rank, const RunContext& run, const Group& parts, const ExpertWeights& weights,
+                           const Rows& x, const std::vector<std::int64_t>& rows_of_expert) {
+    if (parts.size() == 1) co_return run_experts(weights, x, rows_of_expert, run.arithmetic);
+    const auto num_local = static_cast<std::int64_t>(rows_of_expert.size());
+    const std::vector<std::int64_t> each(parts.size(), num_local);
+    std::vector<std::int64_t> mine;
+    for (std::size_t i = 0; i < parts.size(); ++i)
+        mine.insert(mine.end(), rows_of_expert.begin(), rows_of_expert.end());
+    const std::vector<std::int64_t> all =
+        co_await all_to_all_counts(rank, parts, mine, each, each, "rows of each part's experts");
+    const ArrivalPlan joint = plan_arrival(all, static_cast<std::int64_t>(parts.size()), num_local);
+    const Rows gathered =
+        co_await all_gather_rows(rank, parts, x, joint.rows_from_peer, run.arithmetic, "rows of all parts");
+    const Rows worked = run_experts(weights, taken(gathered, joint.arrival_row), joint.rows_of_expert, run.arithmetic);
+    const Rows partial = put_back(worked, joint.arrival_row);
+    co_return co_await reduce_scatter_rows(rank, parts, partial, joint.rows_from_peer, run.arithmetic,
+                                           "sums over parts");
+}
+
+}  // namespace
+
+Task<Rows> routed_experts(RankContext& rank, const RunContext& run, ExpertGroups groups, const ExpertMap& experts,
+                          const ExpertWeights& weights, const Rows& x, const Routing& chosen, std::int64_t layer) {
+    const Group& group = groups.peers;
     SP_ASSERT(static_cast<std::size_t>(experts.num_peers) == group.size());
     const RouterSpec& router = run.config().router;
+    std::optional<Routing> planted;
+    if (run.faults != nullptr && run.faults->on_experts)
+        run.faults->on_experts(rank.rank(), layer, router, planted.emplace(chosen));
+    const Routing& routing = planted ? *planted : chosen;
     DispatchPlan dispatch = plan_dispatch(experts, routing.expert_ids, routing.top_k);
     DispatchPlan combine = dispatch;
     if (run.faults != nullptr && run.faults->on_dispatch)
@@ -98,21 +133,16 @@ Task<Rows> routed_experts(RankContext& rank, const RunContext& run, const Group&
     std::vector<std::int64_t> counts_to;
     for (const std::vector<ExpertId>& held : experts.held) counts_to.push_back(static_cast<std::int64_t>(held.size()));
     const std::vector<std::int64_t> counts_from(group.size(), num_local);
-    const std::vector<std::int64_t> announced = announced_counts(experts, dispatch);
     const std::vector<std::int64_t> arriving =
-        co_await all_to_all_counts(rank, group, announced, counts_to, counts_from, "rows of each expert");
+        co_await all_to_all_counts(rank, group, dispatch.rows_to_held, counts_to, counts_from, "rows of each expert");
     const ArrivalPlan arrival = plan_arrival(arriving, experts.num_peers, num_local);
 
     const Rows send = rows_to_send(dispatch, router, x, routing, run.arithmetic);
     const Rows arrived = co_await all_to_all_rows(rank, group, send, dispatch.rows_to_peer, arrival.rows_from_peer,
                                                   run.arithmetic, "dispatch");
-    Rows sorted = make_rows(arrived.rows(), arrived.cols);
-    for (std::int64_t r = 0; r < sorted.rows(); ++r)
-        std::copy_n(arrived.row(arrival.arrival_row[static_cast<std::size_t>(r)]), arrived.cols, sorted.row(r));
-    const Rows worked = run_experts(weights, sorted, arrival.rows_of_expert, run.arithmetic);
-    Rows unsorted = make_rows(worked.rows(), worked.cols);
-    for (std::int64_t r = 0; r < worked.rows(); ++r)
-        std::copy_n(worked.row(r), worked.cols, unsorted.row(arrival.arrival_row[static_cast<std::size_t>(r)]));
+    const Rows sorted = taken(arrived, arrival.arrival_row);
+    const Rows worked = co_await worked_by_parts(rank, run, groups.parts, weights, sorted, arrival.rows_of_expert);
+    const Rows unsorted = put_back(worked, arrival.arrival_row);
 
     const Rows returned = co_await all_to_all_rows(rank, group, unsorted, arrival.rows_from_peer, dispatch.rows_to_peer,
                                                    run.arithmetic, "combine");

@@ -15,9 +15,17 @@ struct ExpertWeights {
 [[nodiscard]] Rows run_experts(const ExpertWeights& weights, const Rows& x,
                                const std::vector<std::int64_t>& rows_of_expert, Arithmetic arithmetic);
 
-// Dispatch over `group` (its members are the peers of `experts`), local experts, combine. x [n,D] and `routing` are of
-// this rank's own rows. Returns [n,D]: the weighted sum of each row's K expert outputs, in the order chosen.
-Task<Rows> routed_experts(RankContext& rank, const RunContext& run, const Group& group, const ExpertMap& experts,
+// Whom a rank works on rows with: `peers` hold other experts (they are the peers of its ExpertMap); `parts` hold the
+// other parts of the hidden width of the same experts, and only they.
+struct ExpertGroups {
+    const Group& peers;
+    const Group& parts;
+};
+
+// Dispatch over the peers, local experts, combine. x [n,D] and `routing` are of this rank's own rows. Where experts are
+// cut, the rows that reach all parts are gathered, each part adds its share, and the sums go back. Returns [n,D]: the
+// weighted sum of each row's K expert outputs, in the order chosen. The groups outlive the task.
+Task<Rows> routed_experts(RankContext& rank, const RunContext& run, ExpertGroups groups, const ExpertMap& experts,
                           const ExpertWeights& weights, const Rows& x, const Routing& routing, std::int64_t layer);
 
 }  // namespace shardproof::sim

@@ -34,6 +34,10 @@ Task<Rows> all_rows(RankContext& rank, const RankState& state, const RunContext&
     co_return co_await all_gather_rows(rank, state.tp, mine, slices, run.arithmetic, what);
 }
 
+void plant(const RunContext& run, const RankState& state, Rows& rows) {
+    if (run.faults != nullptr && run.faults->on_mlp_rows) run.faults->on_mlp_rows(state, rows);
+}
+
 void record_routing(RankState& state, const Routing& routing) {
     state.record.expert_ids = routing.expert_ids;
     state.record.expert_weights = routing.weights;
@@ -53,20 +57,21 @@ Task<void> dense_block(RankContext& rank, RankState& state, const RunContext& ru
     swiglu(gate.values, up.values, run.arithmetic);
     // A tp rank that holds none of the hidden width adds zeros: rows without columns do not know how many they are.
     Rows partial = gate.cols == 0 ? make_rows(x.rows(), x.cols) : linear(gate, w2, run.arithmetic);
+    plant(run, state, partial);
     const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "mlp output");
     add(state.hidden, out, run.arithmetic);
 }
 
 Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run, std::int64_t layer) {
-    const bool expert_parallel = run.plan->dims.ep() > 1;
+    const bool own_rows = dispatches_own_rows(*run.plan);
     const Weight norm = co_await gathered(rank, state, run, Role::ffn_norm);
     Rows x = rms_norm(state.hidden, norm, run.config().rms_norm_eps, run.arithmetic);
-    if (run.sequence_parallel() && !expert_parallel) x = co_await all_rows(rank, state, run, x, "moe input");
+    if (run.sequence_parallel() && !own_rows) x = co_await all_rows(rank, state, run, x, "moe input");
 
     const Weight gate = co_await gathered(rank, state, run, Role::router_gate);
     Routing routing = route(run.config().router, x, gate);
     if (run.faults != nullptr && run.faults->on_routing) run.faults->on_routing(rank.rank(), layer, routing);
-    const bool more_than_recorded = run.sequence_parallel() && !expert_parallel;
+    const bool more_than_recorded = run.sequence_parallel() && !own_rows;
     record_routing(state, more_than_recorded ? slice_routing(routing, state.slice.begin, state.slice.end) : routing);
 
     ExpertWeights weights;
@@ -75,24 +80,28 @@ Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run,
     weights.w2 = co_await gathered(rank, state, run, Role::expert_w2);
     const ExpertMap& experts = run.shared->experts(layer);
 
-    if (!expert_parallel) {
+    if (!own_rows) {
         const Group alone{"ep", {rank.rank()}, rank.rank()};
-        Rows partial = co_await routed_experts(rank, run, alone, experts, weights, x, routing, layer);
+        Rows partial = co_await routed_experts(rank, run, {alone, alone}, experts, weights, x, routing, layer);
+        plant(run, state, partial);
         const Rows out = co_await reduced_over_tp(rank, state, run, std::move(partial), "moe output");
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
+    const ExpertGroups groups{state.ep, state.etp};
     if (run.sequence_parallel() || state.tp.size() == 1) {
-        const Rows out = co_await routed_experts(rank, run, state.ep, experts, weights, x, routing, layer);
+        Rows out = co_await routed_experts(rank, run, groups, experts, weights, x, routing, layer);
+        plant(run, state, out);
         add(state.hidden, out, run.arithmetic);
         co_return;
     }
     // The rows are the same on all tp ranks: each dispatches its slice, the others' rows of the sum stay zero.
     const Rows mine = slice_rows(x, state.slice.begin, state.slice.end);
     const Routing my_routing = slice_routing(routing, state.slice.begin, state.slice.end);
-    const Rows part = co_await routed_experts(rank, run, state.ep, experts, weights, mine, my_routing, layer);
+    const Rows part = co_await routed_experts(rank, run, groups, experts, weights, mine, my_routing, layer);
     Rows out = make_rows(x.rows(), x.cols);
     std::ranges::copy(part.values, out.values.begin() + state.slice.begin * x.cols);
+    plant(run, state, out);
     co_await all_reduce_rows(rank, state.tp, out, run.arithmetic, "moe output");
     add(state.hidden, out, run.arithmetic);
 }

@@ -100,7 +100,13 @@ std::optional<Rank> last_holder(const Mesh& mesh, const DistinctLayout& layout, 
     return holder;
 }
 
-// Index ranges of `dim` that a replica holds another number of times than once.
+bool is_redundant(const Placement& placement, std::size_t dim) {
+    const auto* const owners = std::get_if<Owners>(&placement);
+    return owners != nullptr && owners->redundant && owners->dim == dim;
+}
+
+// Index ranges of `dim` that a replica holds another number of times than once; where an owner list is meant to hold
+// indices more than once, those that none holds.
 std::vector<CoverageFault> dim_violations(const Mesh& mesh, const DistinctLayout& layout, std::size_t dim) {
     const std::int64_t extent = (*layout.shape)[dim];
     std::vector<std::int64_t> begins;
@@ -115,6 +121,8 @@ std::vector<CoverageFault> dim_violations(const Mesh& mesh, const DistinctLayout
     std::sort(begins.begin(), begins.end());
     std::sort(ends.begin(), ends.end());
 
+    const bool redundant = std::any_of(layout.placements->begin(), layout.placements->end(),
+                                       [&](const Placement& placement) { return is_redundant(placement, dim); });
     std::vector<CoverageFault> faults;
     std::size_t next_begin = 0;
     std::size_t next_end = 0;
@@ -124,7 +132,7 @@ std::vector<CoverageFault> dim_violations(const Mesh& mesh, const DistinctLayout
         std::int64_t until = extent;
         if (next_begin < begins.size()) until = std::min(until, begins[next_begin]);
         if (next_end < ends.size()) until = std::min(until, ends[next_end]);
-        if (const std::size_t times = next_begin - next_end; times != 1) {
+        if (const std::size_t times = next_begin - next_end; redundant ? times < 1 : times != 1) {
             std::vector<std::int64_t> first(layout.shape->size(), 0);
             first[dim] = at;
             faults.push_back({.param = {},

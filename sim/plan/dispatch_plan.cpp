@@ -34,6 +34,12 @@ std::vector<IndexRuns> experts_of_peers(const Plan& plan, const ParamPlan& param
 
 }  // namespace
 
+bool dispatches_own_rows(const Plan& plan) {
+    return std::any_of(plan.params.begin(), plan.params.end(), [](const ParamPlan& param) {
+        return param.parameter.role == Role::expert_w1 && param.placement.mesh == MeshKind::sparse;
+    });
+}
+
 ExpertMap expert_map(const Plan& plan, std::int64_t layer) {
     const ParamPlan& param = routed_experts(plan, layer);
     const std::vector<IndexRuns> peers = experts_of_peers(plan, param);
@@ -42,46 +48,81 @@ ExpertMap expert_map(const Plan& plan, std::int64_t layer) {
     map.num_peers = static_cast<std::int64_t>(peers.size());
     map.home.assign(static_cast<std::size_t>(param.parameter.shape.at(0)), {kNowhere, LocalExpert{}});
     map.held.resize(peers.size());
+    std::vector<std::vector<ExpertHome>> replicas(map.home.size());
+    bool any_twice = false;
     for (std::size_t peer = 0; peer < peers.size(); ++peer) {
         for (const Run& run : peers[peer]) {
             for (std::int64_t e = run.begin; e < run.end; ++e) {
                 ExpertHome& home = map.home.at(static_cast<std::size_t>(e));
-                if (home.peer == kNowhere) {
-                    home = {static_cast<std::int64_t>(peer),
-                            LocalExpert{static_cast<std::int64_t>(map.held[peer].size())}};
-                }
+                const ExpertHome here{static_cast<std::int64_t>(peer),
+                                      LocalExpert{static_cast<std::int64_t>(map.held[peer].size())}};
+                any_twice = any_twice || home.peer != kNowhere;
+                if (home.peer == kNowhere) home = here;
+                replicas[static_cast<std::size_t>(e)].push_back(here);
                 map.held[peer].emplace_back(e);
             }
         }
     }
     for (const ExpertHome& home : map.home) SP_ASSERT(home.peer != kNowhere);
+    if (any_twice) map.replicas = std::move(replicas);
     return map;
 }
+
+namespace {
+
+// Where the experts that each peer holds begin in one list of them all, peer by peer.
+std::vector<std::size_t> first_held(const ExpertMap& experts) {
+    std::vector<std::size_t> first;
+    std::size_t num_held = 0;
+    for (const std::vector<ExpertId>& held : experts.held) {
+        first.push_back(num_held);
+        num_held += held.size();
+    }
+    return first;
+}
+
+// The place in that list that each choice goes to.
+std::vector<std::size_t> places_of(const ExpertMap& experts, std::span<const ExpertId> expert_ids) {
+    const std::vector<std::size_t> first = first_held(experts);
+    std::vector<std::size_t> places;
+    places.reserve(expert_ids.size());
+    for (const ExpertId e : expert_ids) {
+        SP_ASSERT(e.value() >= 0 && e.idx() < experts.home.size());
+        const ExpertHome* home = &experts.home[e.idx()];
+        if (!experts.replicas.empty()) {
+            const std::vector<ExpertHome>& holders = experts.replicas[e.idx()];
+            home = &holders[places.size() % holders.size()];
+        }
+        places.push_back(first[static_cast<std::size_t>(home->peer)] + home->local.idx());
+    }
+    return places;
+}
+
+}  // namespace
 
 DispatchPlan plan_dispatch(const ExpertMap& experts, std::span<const ExpertId> expert_ids, std::int64_t top_k) {
     SP_ASSERT(top_k >= 1);
     SP_ASSERT(expert_ids.size() % static_cast<std::size_t>(top_k) == 0);
-    const std::size_t num_experts = experts.home.size();
+    const std::vector<std::size_t> places = places_of(experts, expert_ids);
     DispatchPlan plan;
     plan.top_k = top_k;
     plan.rows_to_peer.assign(static_cast<std::size_t>(experts.num_peers), 0);
-    plan.rows_to_expert.assign(num_experts, 0);
-    for (const ExpertId e : expert_ids) {
-        SP_ASSERT(e.value() >= 0 && e.idx() < num_experts);
-        ++plan.rows_to_expert[e.idx()];
-    }
+    plan.rows_to_expert.assign(experts.home.size(), 0);
+    for (const ExpertId e : expert_ids) ++plan.rows_to_expert[e.idx()];
+    std::size_t num_held = 0;
+    for (const std::vector<ExpertId>& held : experts.held) num_held += held.size();
+    plan.rows_to_held.assign(num_held, 0);
+    for (const std::size_t place : places) ++plan.rows_to_held[place];
 
-    // The first slot of each expert, in the order of (peer, local expert). An expert held twice is sent to its home.
-    std::vector<std::int64_t> next_slot(num_experts, 0);
+    // The first slot of each held expert, in the order of (peer, local expert).
+    std::vector<std::int64_t> next_slot(num_held, 0);
     std::int64_t num_slots = 0;
+    std::size_t place = 0;
     for (std::size_t peer = 0; peer < experts.held.size(); ++peer) {
         const std::int64_t first = num_slots;
-        for (std::size_t local = 0; local < experts.held[peer].size(); ++local) {
-            const ExpertId e = experts.held[peer][local];
-            const ExpertHome& home = experts.home[e.idx()];
-            if (home.peer != static_cast<std::int64_t>(peer) || home.local.idx() != local) continue;
-            next_slot[e.idx()] = num_slots;
-            num_slots += plan.rows_to_expert[e.idx()];
+        for (std::size_t local = 0; local < experts.held[peer].size(); ++local, ++place) {
+            next_slot[place] = num_slots;
+            num_slots += plan.rows_to_held[place];
         }
         plan.rows_to_peer[peer] = num_slots - first;
     }
@@ -93,7 +134,7 @@ DispatchPlan plan_dispatch(const ExpertMap& experts, std::span<const ExpertId> e
     std::size_t flat = 0;
     for (std::int64_t token = 0; flat < expert_ids.size(); ++token) {
         for (std::int64_t k = 0; k < top_k; ++k, ++flat) {
-            const std::int64_t slot = next_slot[expert_ids[flat].idx()]++;
+            const std::int64_t slot = next_slot[places[flat]]++;
             plan.slot_of[flat] = slot;
             plan.slot_token[static_cast<std::size_t>(slot)] = token;
             plan.slot_choice[static_cast<std::size_t>(slot)] = k;

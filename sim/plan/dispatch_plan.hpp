@@ -16,9 +16,13 @@ struct ExpertHome {
 };
 struct ExpertMap {
     std::int64_t num_peers = 1;
-    std::vector<ExpertHome> home;                    // one an expert
+    std::vector<ExpertHome> home;                    // one an expert: its first holder
     std::vector<std::vector<ExpertId>> held;         // one a peer, in storage order
+    std::vector<std::vector<ExpertHome>> replicas{};  // one list an expert, the home first; empty where none has two
 };
+// Whether each rank dispatches its own rows to the ranks that hold experts: routed experts lie on the sparse mesh.
+// Otherwise (experts cut by tp, on the dense mesh) every rank works on all rows of its tp group by itself.
+[[nodiscard]] bool dispatches_own_rows(const Plan& plan);
 // From the plan's placement of the routed experts of MoE layer `layer` over ep (FSDP gathered).
 [[nodiscard]] ExpertMap expert_map(const Plan& plan, std::int64_t layer);
 
@@ -27,11 +31,14 @@ struct DispatchPlan {
     std::int64_t top_k = 0;
     std::vector<std::int64_t> rows_to_peer;     // [peers]
     std::vector<std::int64_t> rows_to_expert;   // [experts], by ExpertId
+    std::vector<std::int64_t> rows_to_held{};   // rows to each expert that each peer holds, peer by peer
     std::vector<std::int64_t>
         slot_token;       // [n*K] slot -> local token row; slots ordered by (peer, local expert, token, choice)
     std::vector<std::int64_t> slot_choice;      // [n*K] slot -> k
     std::vector<std::int64_t> slot_of;          // [n*K] token*K + k -> slot: the inverse
 };
+// Of an expert with several holders, choice i of the list `expert_ids` goes to holder i modulo their number: by its
+// position, as vLLM spreads them (eplb_map_to_physical_and_record). The sender chooses; receivers only count rows.
 [[nodiscard]] DispatchPlan plan_dispatch(const ExpertMap& experts, std::span<const ExpertId> expert_ids,
                                          std::int64_t top_k);
 

@@ -89,6 +89,32 @@ TEST(PlanDispatch, WorkedExampleOnOneRank) {
     EXPECT_THAT(plan.slot_of, ElementsAre(4, 0, 1, 2, 5, 3));
 }
 
+// Expert 0 lies on both peers: its choices alternate by their place in the list, and each peer is told of its own only.
+TEST(PlanDispatch, AnExpertHeldTwiceIsSentToItsHoldersInTurns) {
+    ExpertMap map = map_of({{0, 1}, {2}});
+    map.held[1].emplace_back(0);
+    map.replicas = {{{0, LocalExpert{0}}, {1, LocalExpert{1}}}, {{0, LocalExpert{1}}}, {{1, LocalExpert{0}}}};
+    const DispatchPlan plan = plan_dispatch(map, ids({0, 2, 1, 0, 0, 1}), 2);
+    EXPECT_THAT(plan.rows_to_held, ElementsAre(2, 2, 1, 1));
+    EXPECT_THAT(plan.rows_to_peer, ElementsAre(4, 2));
+    EXPECT_THAT(plan.rows_to_expert, ElementsAre(3, 2, 1));
+    // Slots: expert 0 on peer 0 (choices 0 and 4), expert 1 (2 and 5), expert 2 (1), expert 0 on peer 1 (3).
+    EXPECT_THAT(plan.slot_of, ElementsAre(0, 4, 2, 5, 1, 3));
+}
+
+TEST(ExpertMap, NamesEveryHolderOfARedundantExpert) {
+    Plan plan = plan_of(4, {.dp_shard = 2, .ep = 2, .etp = {}, .world = {}}, "vllm");
+    EXPECT_TRUE(expert_map(plan, 0).replicas.empty());
+    plan.params[plan.param_idx("layers.0.moe.experts.w1")].placement.placements[3] =
+        Owners{.dim = 0, .runs = {{{3, 4}, {0, 2}}, {{1, 4}}}, .redundant = true};
+    const ExpertMap map = expert_map(plan, 0);
+    ASSERT_EQ(map.replicas[3].size(), 2U);
+    EXPECT_EQ(map.replicas[3][1].peer, 1);
+    EXPECT_EQ(map.replicas[3][1].local, LocalExpert{2});
+    EXPECT_EQ(map.home[3].peer, 0);
+    EXPECT_EQ(map.replicas[2].size(), 1U);
+}
+
 // Facts 4.3: X = 2, E_l = 2, counts [[2,3],[1,4]].
 TEST(PlanArrival, WorkedExampleOfTwoPeers) {
     const std::vector<std::int64_t> counts{2, 3, 1, 4};

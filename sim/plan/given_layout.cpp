@@ -10,6 +10,16 @@
 namespace shardproof {
 namespace {
 
+bool holds_any_twice(const std::vector<IndexRuns>& owners) {
+    IndexRuns all;
+    for (const IndexRuns& runs : owners) all.insert(all.end(), runs.begin(), runs.end());
+    std::ranges::sort(all, {}, &Run::begin);
+    for (std::size_t i = 1; i < all.size(); ++i) {
+        if (all[i].begin < all[i - 1].end) return true;
+    }
+    return false;
+}
+
 // One parameter of the file on its way into a plan.
 class Taken {
 public:
@@ -104,6 +114,8 @@ private:
             if (!known[c]) owners.runs[c] = shard.index[owners.dim];
             known[c] = true;
         }
+        // An owner list that the file declares is meant to hold what it holds.
+        owners.redundant = holds_any_twice(owners.runs);
         if (std::ranges::find(known, false) == known.end()) return;
         refuse(field, to_string(Placement{owners}),
                "needs shards of every coordinate: an owner list is what ranks hold");
@@ -226,7 +238,8 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
         throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
                           "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
     }
-    Plan plan{dims, given.rules, make_meshes(dims), config, {}, {}};
+    Plan plan{dims,   given.rules, dims.has_etp() ? make_meshes_with_etp(dims, dims.etp()) : make_meshes(dims),
+              config, {},          {}};
     for (const GivenMesh& mesh : given.meshes)
         take_mesh(given, mesh, mesh.kind == MeshKind::dense ? plan.meshes.dense : plan.meshes.sparse);
     const auto given_of = by_name(given, config, parameters);

@@ -22,6 +22,8 @@ std::string_view name_of(Axis axis) {
             return "efsdp";
         case Axis::ep:
             return "ep";
+        case Axis::etp:
+            return "etp";
         case Axis::batch:
             return "batch";
     }
@@ -156,9 +158,21 @@ Meshes make_meshes(const ParallelDims& dims) {
     };
 }
 
+Meshes make_meshes_with_etp(const ParallelDims& dims, std::int64_t etp) {
+    const std::int64_t inner = dims.dp_shard() * dims.cp() * dims.tp();
+    SP_ASSERT(inner % (dims.ep() * etp) == 0);
+    Meshes meshes = make_meshes(dims);
+    meshes.sparse = Mesh::row_major("sparse", {{Axis::pp, dims.pp()},
+                                               {Axis::dp_replicate, dims.dp_replicate()},
+                                               {Axis::efsdp, inner / (dims.ep() * etp)},
+                                               {Axis::ep, dims.ep()},
+                                               {Axis::etp, etp}});
+    return meshes;
+}
+
 std::vector<NamedGroups> named_groups(const Meshes& meshes) {
     const auto along = [](const Mesh& mesh, std::vector<Axis> axes) { return mesh.groups(axes); };
-    return {
+    std::vector<NamedGroups> named{
         {"pp", along(meshes.dense, {Axis::pp})},
         {"dp_replicate", along(meshes.dense, {Axis::dp_replicate})},
         {"fsdp", along(meshes.dense, {Axis::fsdp})},
@@ -169,6 +183,8 @@ std::vector<NamedGroups> named_groups(const Meshes& meshes) {
         {"batch", along(meshes.data, {Axis::batch})},
         {"loss", along(meshes.data, {Axis::batch, Axis::cp})},
     };
+    if (meshes.sparse.has(Axis::etp)) named.insert(named.end() - 2, {"etp", along(meshes.sparse, {Axis::etp})});
+    return named;
 }
 
 }  // namespace shardproof

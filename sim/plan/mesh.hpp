@@ -11,7 +11,7 @@
 
 namespace shardproof {
 
-enum class Axis : std::uint8_t { pp, dp_replicate, fsdp, cp, tp, efsdp, ep, batch };
+enum class Axis : std::uint8_t { pp, dp_replicate, fsdp, cp, tp, efsdp, ep, etp, batch };
 [[nodiscard]] std::string_view name_of(Axis axis);
 
 struct MeshAxis {
@@ -51,12 +51,16 @@ private:
 // The three views of a layout's ranks. Source: facts 1.2.
 struct Meshes {
     Mesh dense;  // pp, dp_replicate, fsdp, tp
-    Mesh sparse;  // pp, dp_replicate, efsdp, ep
+    Mesh sparse;  // pp, dp_replicate, efsdp, ep, and where a rule set gives experts their own tp: etp
     Mesh data;  // pp, batch, cp, tp
 };
 [[nodiscard]] Meshes make_meshes(const ParallelDims& dims);
+// The same with experts cut over `etp` neighbouring ranks, ep outside them and copies outside that: Megatron's order
+// tp-cp-ep-dp-pp, fastest first. ep*etp divides dp_shard*cp*tp (SP_ASSERT).
+[[nodiscard]] Meshes make_meshes_with_etp(const ParallelDims& dims, std::int64_t etp);
 
-// The groups a user knows by name: pp dp_replicate fsdp cp tp efsdp ep batch loss, in this order.
+// The groups a user knows by name: pp dp_replicate fsdp cp tp efsdp ep batch loss, in this order; after ep etp, where
+// the sparse mesh has it.
 struct NamedGroups {
     std::string name;
     std::vector<std::vector<Rank>> groups;

@@ -72,6 +72,7 @@ ParallelDims ParallelDims::parse(const RawDims& raw) {
                                  Degree{"--tp", "", raw.tp}, Degree{"--pp", "", raw.pp}, Degree{"--ep", "", raw.ep}}) {
         check_range(degree);
     }
+    if (raw.etp) check_range({"--etp", "", *raw.etp});
     if (raw.world) check_range({"--world", "", *raw.world});
     if (raw.dp_shard != -1 && raw.dp_shard < 1) {
         refuse("--dp-shard", raw.dp_shard, "must be >= 1, or -1 to derive it from --world");
@@ -92,6 +93,11 @@ ParallelDims ParallelDims::parse(const RawDims& raw) {
         refuse(
             "--ep", dims.ep,
             "must divide " + spelled(std::array{factors[1], factors[2], factors[3]}) + " = " + std::to_string(inner));
+    }
+    if (dims.etp && inner / dims.ep % *dims.etp != 0) {
+        refuse("--etp", *dims.etp,
+               "times ep (" + std::to_string(dims.ep) + ") must divide " +
+                   spelled(std::array{factors[1], factors[2], factors[3]}) + " = " + std::to_string(inner));
     }
     dims.world = world;
     return ParallelDims{dims};

@@ -14,11 +14,12 @@ struct RawDims {
     std::int64_t tp = 1;
     std::int64_t pp = 1;
     std::int64_t ep = 1;
+    std::optional<std::int64_t> etp = std::nullopt;  // tp of experts alone, where a rule set gives them one; none: 1
     std::optional<std::int64_t> world;  // when given, the degrees must multiply to it
     bool sequence_parallel = false;
 };
 
-// dp_replicate*dp_shard*cp*tp*pp = world; ep re-uses ranks of dp_shard*cp*tp and divides it.
+// dp_replicate*dp_shard*cp*tp*pp = world; ep*etp re-uses ranks of dp_shard*cp*tp and divides it.
 // Source: torchtitan 0.3.0 distributed/parallel_dims.py, with the check on ep that it gained later.
 class ParallelDims {
 public:
@@ -30,11 +31,13 @@ public:
     [[nodiscard]] std::int64_t tp() const { return raw_.tp; }
     [[nodiscard]] std::int64_t pp() const { return raw_.pp; }
     [[nodiscard]] std::int64_t ep() const { return raw_.ep; }
+    [[nodiscard]] std::int64_t etp() const { return raw_.etp.value_or(1); }
+    [[nodiscard]] bool has_etp() const { return raw_.etp.has_value(); }
     [[nodiscard]] bool sequence_parallel() const { return raw_.sequence_parallel; }
 
     [[nodiscard]] std::int64_t world() const { return dp_replicate() * dp_shard() * cp() * tp() * pp(); }
     [[nodiscard]] std::int64_t fsdp() const { return dp_shard() * cp(); }
-    [[nodiscard]] std::int64_t efsdp() const { return dp_shard() * cp() * tp() / ep(); }
+    [[nodiscard]] std::int64_t efsdp() const { return dp_shard() * cp() * tp() / (ep() * etp()); }
     [[nodiscard]] std::int64_t batch() const { return dp_replicate() * dp_shard(); }  // data-parallel ranks
 
 private:

@@ -34,6 +34,7 @@ struct Partial {
 struct Owners {
     std::size_t dim = 0;
     std::vector<IndexRuns> runs;
+    bool redundant = false;  // meant to hold an index more than once: coverage asks for one holder or more
     bool operator==(const Owners&) const = default;
 };
 using Placement = std::variant<Replicate, ShardDim, StridedShard, Partial, Owners>;

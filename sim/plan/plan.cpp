@@ -1,6 +1,7 @@
 #include "sim/plan/plan.hpp"
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/declaration.hpp"
 #include "sim/plan/dim_runs.hpp"
 
 namespace shardproof {
@@ -66,17 +67,17 @@ std::size_t Plan::param_idx(std::string_view name) const {
 }
 
 Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, const std::vector<DType>& dtypes,
-               const ParallelDims& dims, const RuleSet& rules) {
+               const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
     SP_ASSERT(parameters.size() == dtypes.size());
-    rules.check(dims, config);
+    check_rules(rules, dims, config, options);
     if (dims.pp() > 1 && !parameters.empty()) {
         throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
                           "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
     }
-    Plan plan{dims, std::string{rules.name}, make_meshes(dims), config, {}, {}};
+    Plan plan{dims, std::string{rules.name}, rules.meshes(dims), config, {}, {}};
     plan.params.reserve(parameters.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-        std::optional<ParamPlacement> placement = rules.place(parameters[i], config, dims);
+        std::optional<ParamPlacement> placement = rules.place(parameters[i], config, dims, options);
         if (!placement) {
             throw InputError{{"", parameters[i].name, std::string{name_of(parameters[i].role)},
                               "is a role that rules " + plan.rules + " do not cover"}};
@@ -85,14 +86,15 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
         plan.params.push_back({std::move(parameters[i]), dtypes[i], std::move(*placement)});
         append_placement_warnings(plan, plan.params.back(), plan.warnings);
     }
+    for (std::string& line : to_lines(declaration_violations(plan))) plan.warnings.push_back(std::move(line));
     return plan;
 }
 
-Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules) {
+Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
     std::vector<DType> dtypes;
     dtypes.reserve(model.parameters.size());
     for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
-    return make_plan(model.config, model.parameters, dtypes, dims, rules);
+    return make_plan(model.config, model.parameters, dtypes, dims, rules, options);
 }
 
 std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank) {

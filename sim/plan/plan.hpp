@@ -44,10 +44,12 @@ struct Plan {
 };
 
 // The only place where dims, config, family and rules meet. `dtypes` runs parallel to `parameters`. Throws InputError:
-// degrees that the rule set does not take, a parameter that no rule covers, pp > 1 with parameters.
+// degrees and options that the rule set does not take, a parameter that no rule covers, pp > 1 with parameters.
 [[nodiscard]] Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters,
-                             const std::vector<DType>& dtypes, const ParallelDims& dims, const RuleSet& rules);
-[[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules);
+                             const std::vector<DType>& dtypes, const ParallelDims& dims, const RuleSet& rules,
+                             const RuleOptions& options = {});
+[[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules,
+                             const RuleOptions& options = {});
 
 // One line where DTensor's description of a parameter contradicts its storage; names the first such rank.
 void append_placement_warnings(const Plan& plan, const ParamPlan& param, std::vector<std::string>& warnings);

@@ -39,7 +39,10 @@ public:
     }
     void add(const Placement& placement) {
         add(to_string(placement));
-        if (const auto* owners = std::get_if<Owners>(&placement)) add(owners->runs);
+        if (const auto* owners = std::get_if<Owners>(&placement)) {
+            add(owners->runs);
+            add(static_cast<std::int64_t>(owners->redundant));
+        }
     }
     void add(const Source& source) {
         add(source.tensor);
@@ -66,6 +69,7 @@ void add_dims(Text& text, const ParallelDims& dims) {
         text.add(degree);
     }
     text.add(static_cast<std::int64_t>(dims.sequence_parallel()));
+    if (dims.has_etp()) text.add(dims.etp());
 }
 
 void add_mesh(Text& text, const Mesh& mesh) {

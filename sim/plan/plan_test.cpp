@@ -72,10 +72,11 @@ TEST(MakePlan, RejectsParametersUnderPipelineParallelismButGivesMeshes) {
 TEST(MakePlan, RejectsAParameterThatNoRuleCovers) {
     std::vector<Parameter> parameters = testing::parameters_of({});
     parameters[3].role = static_cast<Role>(200);
-    const auto bare = [](const Parameter&, const ModelConfig&, const ParallelDims&) {
+    const auto bare = [](const Parameter&, const ModelConfig&, const ParallelDims&, const RuleOptions&) {
         return std::optional<ParamPlacement>{};
     };
-    const RuleSet rules{"bare", "covers nothing", [](const ParallelDims&, const ModelConfig&) {}, bare};
+    const RuleSet rules{"bare", "covers nothing", [](const ParallelDims&, const ModelConfig&, const RuleOptions&) {},
+                        bare};
     EXPECT_THAT(
         [&] {
             (void)make_plan(testing::config_of({}), testing::parameters_of({}),
@@ -151,6 +152,17 @@ TEST(Coverage, NamesAPartialParameter) {
     Plan plan = plan_of({}, train_dims(1, 2, 1, 1), "titan-infer");
     plan.params[0].placement.placements[2] = Partial{};
     EXPECT_THAT(coverage_violations(plan), ElementsAre(HasSubstr("tok_embeddings.weight: is P on axis fsdp")));
+}
+
+TEST(Coverage, OfARedundantOwnerListAsksForOneHolderOrMore) {
+    Plan plan = plan_of({}, train_dims(1, 2, 1, 1), "titan-infer");
+    const auto lines_of = [&](std::vector<IndexRuns> runs, bool redundant) {
+        plan.params[0].placement.placements[2] = Owners{.dim = 0, .runs = std::move(runs), .redundant = redundant};
+        return coverage_violations(plan);
+    };
+    EXPECT_THAT(lines_of({{{0, 25}}, {{20, 40}}}, true), IsEmpty());
+    EXPECT_THAT(lines_of({{{0, 25}}, {{20, 40}}}, false), ElementsAre(HasSubstr("indices 20..25 are held 2 times")));
+    EXPECT_THAT(lines_of({{{0, 25}}, {{30, 40}}}, true), ElementsAre(HasSubstr("indices 25..30 are held 0 times")));
 }
 
 TEST(HashOf, ChangesWithEveryPartOfThePlanAndWithNothingElse) {

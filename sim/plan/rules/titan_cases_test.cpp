@@ -132,11 +132,11 @@ std::set<std::string> described_wrongly(const json& recorded) {
     return names;
 }
 
-std::vector<std::string> case_files() {
+std::vector<std::string> case_files(const std::string& prefix = "titan-") {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(folder())) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with("titan-")) names.push_back(name);
+        if (name.starts_with(prefix)) names.push_back(name);
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -183,12 +183,31 @@ TEST_P(TitanCase, WarnsExactlyWhereDTensorDescribesAnotherShard) {
 
 TEST_P(TitanCase, EveryElementIsHeldOnceAReplica) { EXPECT_THAT(coverage_violations(plan_), ::testing::IsEmpty()); }
 
+// The shard-placement function of inference on FSDP's meshes is that of training, which was recorded.
+class TrainingCase : public TitanCase {};
+TEST_P(TrainingCase, IsWhatInferenceOverFsdpHolds) {
+    const RawDims dims = dims_of(recorded_.at("layout"));
+    if (dims.cp != 1 || dims.pp != 1) {
+        EXPECT_THROW((void)plan_of(recorded_.at("model"), dims, "titan-infer-fsdp"), InputError);
+        return;
+    }
+    const Plan plan = plan_of(recorded_.at("model"), dims, "titan-infer-fsdp");
+    std::string differences;
+    for (const json& variant : recorded_.at("variants")) {
+        const std::string found = difference(plan, variant);
+        if (found.empty()) return;
+        differences += variant.at("backends").dump() + " " + found + "\n";
+    }
+    FAIL() << differences;
+}
+
 std::string test_name(const ::testing::TestParamInfo<std::string>& info) {
     std::string name = info.param.substr(0, info.param.find('.'));
     std::replace(name.begin(), name.end(), '-', '_');
     return name;
 }
 INSTANTIATE_TEST_SUITE_P(Recorded, TitanCase, ::testing::ValuesIn(case_files()), test_name);
+INSTANTIATE_TEST_SUITE_P(Recorded, TrainingCase, ::testing::ValuesIn(case_files("titan-train-")), test_name);
 
 // The option, as ours is spelled, that must be named for each of torchtitan's reasons.
 std::string option_for(const std::string& why) {

@@ -31,7 +31,7 @@ void check_even(const char* param, std::int64_t extent, std::int64_t tp_parts, s
 
 }  // namespace
 
-void check(const ParallelDims& dims, const ModelConfig& config) {
+void check(const ParallelDims& dims, const ModelConfig& config, const RuleOptions& /*options*/) {
     check_model_parallel(dims, config);
     if (!has_experts(config) || expert_dim(config, dims) == 0) return;
     const bool ep_on = dims.ep() > 1;
@@ -40,7 +40,8 @@ void check(const ParallelDims& dims, const ModelConfig& config) {
     check_even("moe.experts.w2", config.hidden_size, 1, parts, dims);
 }
 
-std::optional<ParamPlacement> place(const Parameter& parameter, const ModelConfig& config, const ParallelDims& dims) {
+std::optional<ParamPlacement> place(const Parameter& parameter, const ModelConfig& config, const ParallelDims& dims,
+                                    const RuleOptions& /*options*/) {
     std::optional<ParamPlacement> placed = place_model_parallel(parameter.role, dims);
     if (!placed) return std::nullopt;
     const bool sparse = placed->mesh == MeshKind::sparse;
