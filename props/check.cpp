@@ -130,6 +130,19 @@ std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank
                   "loaded bytes are not those of the checkpoint");
 }
 
+std::optional<Mismatch> judge_coverage(const Plan& plan) {
+    const std::vector<CoverageFault> faults = coverage_faults(plan);
+    if (faults.empty()) return std::nullopt;
+    const CoverageFault& first = faults.front();
+    return Mismatch{.layer = first.param,
+                    .rank = first.rank.value_or(Rank{0}),
+                    .coordinate = first.index,
+                    .got = 0,
+                    .want = 0,
+                    .bound = 0,
+                    .why = first.why};
+}
+
 std::optional<Mismatch> judge_declarations(const Plan& plan) {
     const std::vector<DeclarationViolation> violations = declaration_violations(plan);
     if (violations.empty()) return std::nullopt;

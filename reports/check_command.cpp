@@ -24,6 +24,7 @@
 #include "reports/replay.hpp"
 #include "reports/verdict_json.hpp"
 #include "reports/verdict_text.hpp"
+#include "sim/plan/runnable.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -44,6 +45,7 @@ struct Options {
 std::string replay_of(const Options& options, const Layout& layout) {
     ReplayLine line{"check"};
     line.word(options.model.string()).layout(layout.dims, layout.rules->name);
+    if (options.layout.placements) line.option("--placements", options.layout.placements->string());
     if (!options.layout.expert_placement.empty())
         line.option("--vllm-expert-placement-strategy", options.layout.expert_placement);
     if (options.layout.expert_map) line.option("--expert-map", options.layout.expert_map->string());
@@ -71,6 +73,19 @@ struct Run {
     Arithmetic arithmetic;
     std::uint64_t seed;
 };
+
+Plan plan_of(const Model& model, const Layout& layout) {
+    if (!layout.given) return make_plan(model, layout.dims, *layout.rules, layout.options);
+    std::vector<DType> dtypes;
+    for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
+    return make_plan(model.config, model.parameters, dtypes, layout.dims, *layout.given);
+}
+
+void require_runnable(const Plan& plan, const GivenLayout& given) {
+    const std::optional<NotRunnable> reason = not_runnable(plan);
+    if (!reason) return;
+    throw InputError({given.file, reason->param, "", "cannot be run, only planned and loaded: " + reason->why});
+}
 
 // With a bar, which is gone when the answer is printed.
 CheckReport checked_on_sim(const Run& run, const Console& console) {
@@ -170,14 +185,19 @@ int run_check(const Options& options, const Console& console) {
     const Backend backend = backend_of(options.backend, false);
     const Arithmetic arithmetic = arithmetic_of(options.dtype, backend);
     require_gpu_for(options.devices, backend);
-    const Layout layout = layout_of(options.layout);
+    Layout layout = layout_of(options.layout);
+    if (layout.given) layout.given->cut_model = options.layers.has_value();
     require_runnable(layout.dims);
     const DevicesOptions wanted = devices_of(options.devices, layout.dims.world());
     const Model model = open_cut_model(options.model, options.layers);
     if (backend == Backend::gpu) require_countable("--tokens", options.tokens.tokens.value_or(0), model.config);
     const InputIds ids = input_ids_of(options.tokens, model.config);
     if (backend == Backend::gpu) require_countable("--input-ids", std::ssize(ids.ids), model.config);
-    const Plan plan = make_plan(model, layout.dims, *layout.rules, layout.options);
+    const Plan plan = plan_of(model, layout);
+    // A plan that does not hold the model, or contradicts what its code declares, fails as it stands: no rank runs it.
+    std::optional<Mismatch> unsound = judge_coverage(plan);
+    if (!unsound) unsound = judge_declarations(plan);
+    if (layout.given && !unsound) require_runnable(plan, *layout.given);
     const Batch batch = deal_batch(ids.ids, ids.num_sequences, ids.sequence_length, layout.dims.batch());
     if (backend == Backend::gpu) {
         require_devices_run(plan);
@@ -188,10 +208,8 @@ int run_check(const Options& options, const Console& console) {
     std::optional<Reference> reference;
     if (options.reference) reference.emplace(*options.reference, ids, model.config);
 
-    // A plan that contradicts what its code declares fails as it stands: no rank runs it.
-    std::optional<Mismatch> declared = judge_declarations(plan);
     DevicesAtHand at_hand;
-    if (backend == Backend::gpu && !declared) at_hand = find_devices(options, wanted, plan, arithmetic);
+    if (backend == Backend::gpu && !unsound) at_hand = find_devices(options, wanted, plan, arithmetic);
     Devices* const devices = at_hand.devices.get();
 
     const Run run{.model = model,
@@ -210,7 +228,7 @@ int run_check(const Options& options, const Console& console) {
         answer.text() << fmt::format("devices  {}; {}, grouped GEMM by {}: the MoE layers\n", devices->describe(),
                                      at_hand.told->used.dispatcher, at_hand.told->used.grouped_gemm);
     }
-    CheckReport report = declared  ? failed_by_declaration(plan, std::move(*declared))
+    CheckReport report = unsound   ? failed_by_declaration(plan, std::move(*unsound))
                          : devices ? checked_on_gpu(run, *devices, options.devices, console)
                                    : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
@@ -229,6 +247,7 @@ Action declare_check(OptionSet& set) {
     const auto options = std::make_shared<Options>();
     add_model(set, options->model);
     add_layout(set, options->layout);
+    add_placements(set, options->layout);
     add_layers(set, options->layers);
     add_input_ids(set, options->tokens);
     add_random_tokens(set, options->tokens);

@@ -69,14 +69,16 @@ void require_replaceable(const fs::path& folder, std::int64_t world) {
 }
 
 // A plan that does not cover every element cannot be loaded, nor one whose code declares something else; each violation
-// names parameter, axis and reason.
-bool print_violations(const Plan& plan, const Answer& answer) {
+// names parameter and reason, with axis or rank and index.
+bool print_violations(const Plan& plan, const Layout& layout, const Answer& answer) {
     std::vector<std::string> violations = coverage_violations(plan);
     const bool covers = violations.empty();
     for (std::string& line : to_lines(declaration_violations(plan))) violations.push_back(std::move(line));
     if (violations.empty()) return false;
-    answer.text() << fmt::format("load: FAILED: rules {} {}\n", plan.rules,
-                                 covers ? "contradict what their code declares" : "do not cover the model");
+    const std::string whose = layout.given ? printable(layout.given->file) : fmt::format("rules {}", plan.rules);
+    answer.text() << fmt::format("load: FAILED: {} {}\n", whose,
+                                 !covers ? (layout.given ? "does not cover the model" : "do not cover the model")
+                                         : "contradict what their code declares");
     for (const std::string& violation : violations) answer.text() << "  " << violation << '\n';
     answer.json([&](JsonWriter& json) {
         json.begin_object().field("ok", false).key("violations").list(violations).end_object();
@@ -157,15 +159,16 @@ int run_load(const Options& options, const Console& console) {
         throw InputError({"command line", "--out", "", "must be given: a folder to write, or --against, or --dry-run"});
     }
     const Answer answer(options.json, console, options.model);
-    const Layout layout = layout_of(options.layout);
+    Layout layout = layout_of(options.layout);
+    if (layout.given) layout.given->cut_model = options.layers.has_value();
     const PlannedModel model =
         open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
-    const Plan plan = plan_of(model, layout.dims, *layout.rules, layout.options);
+    const Plan plan = plan_of(model, layout);
     const std::optional<Manifest> other =
         options.against ? std::optional{read_manifest(*options.against)} : std::nullopt;
     std::optional<OutputFolder> out;
     if (options.out) out.emplace(*options.out);
-    if (print_violations(plan, answer)) return exit_failed;
+    if (print_violations(plan, layout, answer)) return exit_failed;
 
     RankLoader loader(plan, options.dry_run ? nullptr : &*model.checkpoint);
     const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
@@ -208,6 +211,7 @@ Action declare_load(OptionSet& set) {
     const auto options = std::make_shared<Options>();
     add_model(set, options->model);
     add_layout(set, options->layout);
+    add_placements(set, options->layout);
     add_layers(set, options->layers);
     set.path({"--out", "DIR", "write each rank's file and manifest.json into DIR"}, options->out);
     set.flag("--dry-run", "the manifest only; reads no tensor data", options->dry_run);

@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ostream>
 #include <utility>
 
 #include "oracle/model/error.hpp"
+#include "reports/placements_file.hpp"
+#include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
@@ -77,6 +80,11 @@ void add_layout(OptionSet& set, LayoutOptions& options) {
     set.group("Options");
 }
 
+void add_placements(OptionSet& set, LayoutOptions& options) {
+    set.path({"--placements", "FILE", "instead of --rules: placements or shards as plan --json prints them"},
+             options.placements);
+}
+
 void add_layers(OptionSet& set, std::optional<std::int64_t>& layers) {
     set.integer("--layers", "the first N layers only, then final norm and head", layers);
 }
@@ -91,9 +99,15 @@ bool has_layout(const LayoutOptions& options) {
            options.world || options.sequence_parallel || options.rules != "titan-infer";
 }
 
-Layout layout_of(const LayoutOptions& options) {
+namespace {
+
+bool has_degrees(const LayoutOptions& options) {
+    return has_vllm_words(options) || options.dp_replicate || options.dp_shard || options.cp || options.tp ||
+           options.pp || options.ep || options.etp;
+}
+
+RawDims typed_dims(const LayoutOptions& options, std::string& note) {
     RawDims raw;
-    std::string note;
     if (has_vllm_words(options)) {
         raw = from_vllm(options);
         note = fmt::format("vLLM's words taken as --dp-shard {} --tp {} --ep {}", raw.dp_shard, raw.tp, raw.ep);
@@ -107,8 +121,75 @@ Layout layout_of(const LayoutOptions& options) {
     }
     raw.world = options.world;
     raw.sequence_parallel = options.sequence_parallel;
-    const RuleSet& rules = rule_set_named(options.rules);
     raw.etp = options.etp;
+    return raw;
+}
+
+// The degrees that a file says: refused by their place in it.
+ParallelDims dims_of_file(const RawDims& raw, const std::string& file) {
+    try {
+        return ParallelDims::parse(raw);
+    } catch (const InputError& error) {
+        InputError::Parts parts = error.parts();
+        if (parts.field == "--world") throw;
+        parts.file = file;
+        parts.field = "dims." + parts.field.substr(2);
+        std::ranges::replace(parts.field, '-', '_');
+        throw InputError(std::move(parts));
+    }
+}
+
+// Degrees typed and degrees of the file must be the same; either alone will do.
+Layout given_layout_of(const LayoutOptions& options) {
+    if (options.rules != "titan-infer") {
+        throw InputError(
+            {"command line", "--rules", shortened(options.rules), "must not be given together with --placements"});
+    }
+    if (!options.expert_placement.empty() || options.expert_map) {
+        throw InputError({"command line", options.expert_map ? "--expert-map" : "--vllm-expert-placement-strategy", "",
+                          "must not be given together with --placements"});
+    }
+    PlacementsFile read = read_placements(*options.placements);
+    const std::string& file = read.layout.file;
+    std::string note;
+    RawDims raw = typed_dims(options, note);
+    std::optional<ParallelDims> typed;
+    if (has_degrees(options) || !read.dims) typed = ParallelDims::parse(raw);
+    std::optional<ParallelDims> said;
+    if (read.dims) {
+        read.dims->world = options.world;
+        read.dims->sequence_parallel = options.sequence_parallel;
+        said = dims_of_file(*read.dims, file);
+    }
+    if (typed && said) {
+        const auto same = [&](std::string_view option, std::int64_t ours, std::int64_t theirs) {
+            if (ours == theirs) return;
+            throw InputError({"command line", std::string{option}, std::to_string(ours),
+                              fmt::format("must be {}, as {} says, or be left out", theirs, printable(file))});
+        };
+        same("--dp-replicate", typed->dp_replicate(), said->dp_replicate());
+        same("--dp-shard", typed->dp_shard(), said->dp_shard());
+        same("--cp", typed->cp(), said->cp());
+        same("--tp", typed->tp(), said->tp());
+        same("--pp", typed->pp(), said->pp());
+        same("--ep", typed->ep(), said->ep());
+        same("--etp", typed->etp(), said->etp());
+    }
+    const ParallelDims dims = said ? *said : *typed;
+    if (read.world && *read.world != dims.world()) {
+        throw InputError({file, "world", std::to_string(*read.world),
+                          fmt::format("must be {}, which the degrees multiply to", dims.world())});
+    }
+    return {dims, &rule_set_named(options.rules), {}, std::move(note), std::move(read.layout)};
+}
+
+}  // namespace
+
+Layout layout_of(const LayoutOptions& options) {
+    if (options.placements) return given_layout_of(options);
+    std::string note;
+    RawDims raw = typed_dims(options, note);
+    const RuleSet& rules = rule_set_named(options.rules);
     if (rules.takes_etp && !raw.etp) raw.etp = raw.tp;
     RuleOptions rule_options{
         .expert_order = expert_order_named(options.expert_placement), .expert_map = {}, .expert_map_file = {}};

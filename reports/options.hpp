@@ -7,6 +7,7 @@
 
 #include "reports/command.hpp"
 #include "reports/option_set.hpp"
+#include "sim/plan/given_layout.hpp"
 #include "sim/plan/parallel_dims.hpp"
 #include "sim/plan/plan.hpp"
 #include "sim/plan/rules/rule_set.hpp"
@@ -23,6 +24,7 @@ struct LayoutOptions {
     std::string expert_placement;  // linear, round_robin, or none
     std::optional<std::filesystem::path> expert_map;
     std::string rules = "titan-infer";
+    std::optional<std::filesystem::path> placements;
 };
 
 struct Layout {
@@ -30,10 +32,13 @@ struct Layout {
     const RuleSet* rules;
     RuleOptions options;
     std::string note;  // how vLLM's words were taken
+    std::optional<GivenLayout> given = std::nullopt;  // that of --placements, instead of rules
 };
 
 void add_model(OptionSet& set, std::filesystem::path& model);
 void add_layout(OptionSet& set, LayoutOptions& options);
+// For commands that take a layout that another program decided.
+void add_placements(OptionSet& set, LayoutOptions& options);
 void add_layers(OptionSet& set, std::optional<std::int64_t>& layers);
 void add_json(OptionSet& set, std::string& target);
 

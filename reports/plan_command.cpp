@@ -10,6 +10,7 @@
 #include "oracle/model/error.hpp"
 #include "reports/answer.hpp"
 #include "reports/command.hpp"
+#include "reports/cost_print.hpp"
 #include "reports/exit.hpp"
 #include "reports/memory.hpp"
 #include "reports/options.hpp"
@@ -28,6 +29,7 @@ struct Options {
     std::optional<std::int64_t> rank;
     std::optional<std::string> params;
     bool summary = false;
+    CostOptions cost;
     std::string json;
 };
 
@@ -66,8 +68,9 @@ int run_plan(const Options& options, const Console& console) {
     const Layout layout = layout_of(options.layout);
     PlannedModel model = open_planned_model(options.model, Tensors::optional, {});
     refuse_params_of_stages(options, model, layout);
-    const Plan plan = plan_of(model, layout.dims, *layout.rules, layout.options);
+    const Plan plan = plan_of(model, layout);
     const PlanView view = view_of(options, plan);
+    const std::optional<StepForecast> forecast = forecast_of(options.cost, plan);
     require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
     print_notes(layout, plan, console);
     if (layout.dims.pp() > 1) {
@@ -75,7 +78,11 @@ int run_plan(const Options& options, const Console& console) {
                                    layout.dims.pp());
     }
     print_plan(plan, view, answer.text());
-    answer.json([&](JsonWriter& json) { write_plan(plan, view, json); });
+    if (forecast) print_cost(*forecast, view, answer.text());
+    answer.json([&](JsonWriter& json) {
+        const std::function<void(JsonWriter&)> cost = [&](JsonWriter& writer) { write_cost(*forecast, view, writer); };
+        write_plan(plan, view, json, forecast ? cost : nullptr);
+    });
     return exit_ok;
 }
 
@@ -85,9 +92,11 @@ Action declare_plan(OptionSet& set) {
     const auto options = std::make_shared<Options>();
     add_model(set, options->model);
     add_layout(set, options->layout);
+    add_placements(set, options->layout);
     set.integer("--rank", "show the shards of this rank only", options->rank);
     set.text({"--params", "GLOB", "show the parameters whose names match GLOB only"}, options->params);
     set.flag("--summary", "leave out shards", options->summary);
+    add_cost_options(set, options->cost);
     add_json(set, options->json);
     return [options](const Console& console) { return run_plan(*options, console); };
 }

@@ -61,7 +61,7 @@ void write_param(const Plan& plan, std::size_t param_idx, const PlanView& view, 
     json.field("dtype", name_of(param.dtype)).key("checkpoint").begin_array();
     for (const Source& source : param.parameter.sources) json.value(source.tensor);
     json.end_array().field("mesh", name_of(param.placement.mesh)).key("placements").begin_object();
-    for (std::size_t i = 0; i < mesh.axes().size(); ++i) {
+    for (std::size_t i = 0; i < mesh.axes().size() && !param.placement.shards; ++i) {
         json.field(name_of(mesh.axes()[i].axis), to_string(param.placement.placements[i]));
     }
     json.end_object();
@@ -92,7 +92,8 @@ void write_index(std::span<const IndexRuns> index, JsonWriter& json) {
     json.end_array();
 }
 
-void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json) {
+void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json,
+                const std::function<void(JsonWriter&)>& cost) {
     json.begin_object().field("world", plan.world()).key("dims");
     write_dims(plan.dims, json);
     json.field("rules", plan.rules).key("meshes").begin_object().key("dense");
@@ -104,7 +105,14 @@ void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json) {
     json.key("bytes_per_rank").list(plan.params.empty() ? std::vector<std::int64_t>{} : bytes_per_rank(plan));
     json.key("params").begin_array();
     for (const std::size_t param_idx : view.params) write_param(plan, param_idx, view, json);
-    json.end_array().end_object();
+    json.end_array();
+    if (const std::vector<std::string> violations = coverage_violations(plan); !violations.empty())
+        json.key("violations").list(violations);
+    if (cost) {
+        json.key("cost");
+        cost(json);
+    }
+    json.end_object();
 }
 
 }  // namespace shardproof::reports

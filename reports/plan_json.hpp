@@ -1,6 +1,7 @@
 // A Plan as JSON, to the letter of the contract. The pieces that the manifest shares are here as well.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -16,7 +17,9 @@ struct PlanView {
     bool shards = true;
 };
 
-void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json);
+// With `cost`, what it writes stands under "cost"; "violations" only where there are any.
+void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json,
+                const std::function<void(JsonWriter&)>& cost = nullptr);
 
 void write_dims(const ParallelDims& dims, JsonWriter& json);                 // {"pp":1, ...}
 void write_index(std::span<const IndexRuns> index, JsonWriter& json);       // [[[0,16]],[[0,768]]]

@@ -52,6 +52,7 @@ void print_meshes(const Plan& plan, std::ostream& out) {
 }
 
 std::string placement_text(const Plan& plan, const ParamPlacement& placement) {
+    if (placement.shards) return "rank by rank";
     const Mesh& mesh = plan.mesh(placement.mesh);
     std::string text;
     for (std::size_t i = 0; i < mesh.axes().size(); ++i) {
@@ -143,6 +144,10 @@ void print_plan(const Plan& plan, const PlanView& view, std::ostream& out) {
     if (plan.params.empty()) return;
     print_params(plan, view, out);
     print_bytes(plan, view.rank, out);
+    const std::vector<std::string> violations = coverage_violations(plan);
+    if (violations.empty()) return;
+    out << "\nnot covered\n";
+    for (const std::string& violation : violations) out << "  " << violation << '\n';
 }
 
 }  // namespace shardproof::reports

@@ -51,8 +51,9 @@ PlannedModel open_planned_model(const fs::path& directory, Tensors tensors, std:
     return planned;
 }
 
-Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
-    return make_plan(model.config, model.parameters, model.dtypes, dims, rules, options);
+Plan plan_of(const PlannedModel& model, const Layout& layout) {
+    if (layout.given) return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.given);
+    return make_plan(model.config, model.parameters, model.dtypes, layout.dims, *layout.rules, layout.options);
 }
 
 }  // namespace shardproof::reports

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "oracle/model/model.hpp"
-#include "sim/plan/parallel_dims.hpp"
+#include "reports/options.hpp"
 #include "sim/plan/plan.hpp"
 #include "sim/plan/rules/rule_set.hpp"
 
@@ -27,7 +27,7 @@ struct PlannedModel {
 [[nodiscard]] PlannedModel open_planned_model(const std::filesystem::path& directory, Tensors tensors,
                                               std::optional<std::int64_t> layers);
 
-[[nodiscard]] Plan plan_of(const PlannedModel& model, const ParallelDims& dims, const RuleSet& rules,
-                           const RuleOptions& options);
+// By rules, or as the layout was given.
+[[nodiscard]] Plan plan_of(const PlannedModel& model, const Layout& layout);
 
 }  // namespace shardproof::reports

@@ -42,13 +42,18 @@ std::optional<std::string> own_fault(const CollectiveCall& call) {
     return std::nullopt;
 }
 
+// Members often share one list.
+bool same_counts(std::span<const std::int64_t> a, std::span<const std::int64_t> b) {
+    return (a.data() == b.data() && a.size() == b.size()) || std::ranges::equal(a, b);
+}
+
 // Do two members' counts fit each other? Members a and b by group index.
 bool counts_fit(const CollectiveCall& a, const CollectiveCall& b, std::size_t a_idx, std::size_t b_idx) {
     switch (a.kind) {
         case CollectiveKind::all_gather:
-            return std::ranges::equal(a.receive_counts, b.receive_counts);
+            return same_counts(a.receive_counts, b.receive_counts);
         case CollectiveKind::reduce_scatter:
-            return std::ranges::equal(a.send_counts, b.send_counts);
+            return same_counts(a.send_counts, b.send_counts);
         case CollectiveKind::all_reduce:
             return a.send.size() == b.send.size();
         case CollectiveKind::all_to_all:
@@ -104,13 +109,14 @@ void copy_bytes(std::byte* target, const std::byte* source, std::int64_t bytes) 
 }
 
 void gather_all(std::span<const CollectiveCall* const> calls) {
-    for (const CollectiveCall* to : calls) {
-        std::byte* target = to->receive.data();
-        for (const CollectiveCall* from : calls) {
-            copy_bytes(target, from->send.data(), from->send_bytes());
-            target += from->send.size();
-        }
+    // Joined once, then copied whole: members may be many and their pieces small.
+    std::byte* target = calls[0]->receive.data();
+    for (const CollectiveCall* from : calls) {
+        copy_bytes(target, from->send.data(), from->send_bytes());
+        target += from->send.size();
     }
+    for (const CollectiveCall* to : calls.subspan(1))
+        copy_bytes(to->receive.data(), calls[0]->receive.data(), to->receive_bytes());
 }
 
 void exchange_all(std::span<const CollectiveCall* const> calls) {

@@ -11,9 +11,13 @@
 namespace shardproof::sim {
 
 Forward::Forward(const Plan& plan, const Checkpoint& checkpoint, const Batch& batch, const ForwardOptions& options)
-    : plan_{plan}, checkpoint_{checkpoint}, options_{options}, world_{plan.world(), options.seed} {
+    : plan_{plan}, checkpoint_{checkpoint}, options_{options}, shared_{plan}, world_{plan.world(), options.seed} {
     require_runnable(plan.dims);
-    run_ = {.plan = &plan_, .arithmetic = options.arithmetic, .longest_sequence = 0, .faults = options.faults};
+    run_ = {.plan = &plan_,
+            .shared = &shared_,
+            .arithmetic = options.arithmetic,
+            .longest_sequence = 0,
+            .faults = options.faults};
     ids_.resize(static_cast<std::size_t>(plan.dims.batch()));
     for (const Sequence& sequence : batch.sequences) {
         SP_ASSERT(sequence.dp_idx >= 0 && sequence.dp_idx < plan.dims.batch());
@@ -67,6 +71,7 @@ StageOutcome Forward::next() {
     const std::int64_t stage = next_stage_++;
     StageOutcome outcome;
     const std::vector<std::size_t> params = params_of_stage(stage);
+    shared_.clear();
     for (RankState& state : ranks_) {
         state.held.clear();
         for (const std::size_t p : params)

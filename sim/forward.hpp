@@ -48,6 +48,7 @@ private:
     const Checkpoint& checkpoint_;
     std::vector<std::vector<std::int64_t>> ids_;  // one list a data-parallel rank
     ForwardOptions options_;
+    SharedPlans shared_;
     RunContext run_;
     World world_;
     std::vector<RankState> ranks_;

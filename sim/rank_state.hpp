@@ -11,6 +11,7 @@
 #include "sim/memory.hpp"
 #include "sim/plan/dispatch_plan.hpp"
 #include "sim/plan/plan.hpp"
+#include "sim/shared_plans.hpp"
 
 namespace shardproof::sim {
 
@@ -39,6 +40,7 @@ struct RankState {
 // What all ranks of a run share and none may change.
 struct RunContext {
     const Plan* plan = nullptr;
+    SharedPlans* shared = nullptr;        // of the same plan
     Arithmetic arithmetic = Arithmetic::f32;
     std::int64_t longest_sequence = 0;    // of the whole batch: dynamic RoPE scaling depends on it
     const Faults* faults = nullptr;

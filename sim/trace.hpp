@@ -15,6 +15,9 @@ struct TraceEvent {
     DType dtype{};
     std::string_view what;
     std::int64_t bytes_sent = 0;  // summed over members, self included; in the dtype that travels
+    // Of each member: bytes of its send and of its receive buffer, what it keeps for itself included.
+    std::vector<std::int64_t> sent_by;
+    std::vector<std::int64_t> received_by;
 };
 using Trace = std::vector<TraceEvent>;
 

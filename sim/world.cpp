@@ -10,6 +10,32 @@
 
 namespace shardproof::sim {
 
+namespace {
+
+TraceEvent event_of(std::span<const CollectiveCall* const> calls, std::span<const Rank> members) {
+    const CollectiveCall& first = *calls[0];
+    TraceEvent event{.kind = first.kind,
+                     .group = first.group == nullptr ? std::string_view{} : first.group->name(),
+                     .ranks = {members.begin(), members.end()},
+                     .dtype = first.dtype,
+                     .what = first.what,
+                     .sent_by = {},
+                     .received_by = {}};
+    // Storage may be wider than what travels.
+    const auto travelling = [](const CollectiveCall& call, std::int64_t bytes) {
+        if (call.element_bytes == 0) return std::int64_t{0};
+        return bytes / static_cast<std::int64_t>(call.element_bytes) * bits_of(call.dtype) / 8;
+    };
+    for (const CollectiveCall* call : calls) {
+        event.sent_by.push_back(travelling(*call, call->send_bytes()));
+        event.received_by.push_back(travelling(*call, call->receive_bytes()));
+        event.bytes_sent += event.sent_by.back();
+    }
+    return event;
+}
+
+}  // namespace
+
 bool RankContext::Awaiter::await_ready() {
     return world->faults_ != nullptr && world->faults_->on_call &&
            world->faults_->on_call(rank, call) == Participation::skips;
@@ -27,6 +53,7 @@ std::optional<Stall> World::run(const Program& program) {
     contexts.reserve(ranks_.size());
     tasks.reserve(ranks_.size());
     stall_.reset();
+    waiting_.clear();
     ready_.clear();
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
         contexts.emplace_back(*this, Rank{static_cast<std::int64_t>(r)});
@@ -73,15 +100,18 @@ void World::try_point_to_point(Rank rank) {
 }
 
 void World::try_group(Rank rank) {
+    // Counted as they come, so that a rank of a large group does not look at all the others.
     const Group& group = *ranks_[rank.idx()].pending->group;
+    const auto waiting = waiting_.try_emplace(group.key(), std::size_t{0}).first;
+    if (++waiting->second < group.size()) return;
     calls_.clear();
     for (const Rank member : group.ranks()) {
         const CollectiveCall* call = ranks_[member.idx()].pending;
-        if (call == nullptr || is_point_to_point(call->kind) || call->group->key() != group.key() ||
-            call->group->ranks() != group.ranks())
-            return;
+        // Another list of ranks with the same key: these wait for each other, and the deadlock says so.
+        if (call == nullptr || is_point_to_point(call->kind) || call->group->ranks() != group.ranks()) return;
         calls_.push_back(call);
     }
+    waiting_.erase(waiting);
     complete(calls_, group.ranks());
 }
 
@@ -94,17 +124,7 @@ void World::complete(std::span<const CollectiveCall* const> calls, std::span<con
     }
     perform(calls);
     if (trace_ != nullptr) {
-        std::int64_t elements = 0;
-        for (const CollectiveCall* call : calls)
-            elements +=
-                call->element_bytes == 0 ? 0 : call->send_bytes() / static_cast<std::int64_t>(call->element_bytes);
-        const CollectiveCall& first = *calls[0];
-        trace_->push_back({.kind = first.kind,
-                           .group = first.group == nullptr ? std::string_view{} : first.group->name(),
-                           .ranks = {members.begin(), members.end()},
-                           .dtype = first.dtype,
-                           .what = first.what,
-                           .bytes_sent = elements * bits_of(first.dtype) / 8});
+        trace_->push_back(event_of(calls, members));
     }
     for (const Rank member : members) {
         ranks_[member.idx()].pending = nullptr;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "sim/collective.hpp"
@@ -85,6 +86,7 @@ private:
     std::optional<Stall> stall_;
     const Faults* faults_ = nullptr;
     Trace* trace_ = nullptr;
+    std::unordered_map<std::uint64_t, std::size_t> waiting_;  // members that came, by the key of their group
     std::vector<const CollectiveCall*> calls_;  // scratch of try_group
 };
 

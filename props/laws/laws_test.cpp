@@ -59,6 +59,16 @@ std::optional<Planted> saves_a_copy_less(const Healthy&) {
     return planted;
 }
 
+// Everything travels in half the bytes that its values take.
+std::optional<Planted> all_travels_narrow(const Healthy&) {
+    Planted planted;
+    planted.faults.on_call = [](Rank, sim::CollectiveCall& call) {
+        if (call.dtype == DType::F32) call.dtype = DType::BF16;
+        return sim::Participation::joins;
+    };
+    return planted;
+}
+
 // The ranks of data-parallel rank 0 agree to leave out a sum: nobody waits, all the same they are out of step.
 std::optional<Planted> group_skips_a_sum(const Healthy& healthy) {
     Planted planted;
@@ -267,6 +277,7 @@ const BrokenLaw kBroken[] = {
     {"other_choice", "experts.top_k_is_of_all_scores", kTwoRanks, next_best, "of all experts it is"},
     {"order_of_experts", "experts.order_does_not_matter", kTwoRanks, mutant::masked_with_expert_zero,
      "with experts in the order"},
+    {"narrow", "cost.forecast_is_count", kTwoByTwo, all_travels_narrow, "counted, not forecast"},
     {"blind", "judge.sees_four_bounds", kTwoByTwo, blind_judge, "an element moved to"},
     {"wide", "judge.sees_four_bounds", kTwoByTwo, judge_with_wide_bounds, "passes where"},
     {"elsewhere", "judge.sees_four_bounds", kTwoByTwo, judge_that_points_elsewhere, "the judge names"},

@@ -6,6 +6,7 @@
 
 #include "oracle/model/error.hpp"
 #include "props/laws/batch_laws.hpp"
+#include "props/laws/cost_laws.hpp"
 #include "props/laws/dispatch_laws.hpp"
 #include "props/laws/expert_laws.hpp"
 #include "props/laws/law.hpp"
@@ -68,6 +69,8 @@ constexpr std::array kLaws{
         experts::top_k_is_of_all_scores, LawKind::relation, 16},
     Law{"experts.order_does_not_matter", "experts in another order, the same model", experts::order_does_not_matter,
         LawKind::relation, 16},
+    Law{"cost.forecast_is_count", "bytes forecast of every collective are those that the ranks count",
+        cost::forecast_is_count, LawKind::relation, 4},
     Law{"judge.sees_four_bounds", "one element moved by 4 bounds fails", model::judge_sees_four_bounds, LawKind::output,
         16},
 };

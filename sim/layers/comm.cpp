@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "oracle/model/error.hpp"
-#include "sim/plan/gather_plan.hpp"
 #include "sim/plan/shard.hpp"
 
 namespace shardproof::sim {
@@ -34,6 +33,12 @@ std::vector<std::int64_t> times(const std::vector<std::int64_t>& rows, std::int6
 
 std::int64_t sum_of(const std::vector<std::int64_t>& counts) {
     return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+}
+
+// Bytes of a shard in F32, read in place: the allocator aligns them for any type.
+std::span<const float> as_floats(const std::vector<std::byte>& bytes) {
+    SP_ASSERT(reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(float) == 0);
+    return {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
 // The pieces of all members lie one after another in `pieces`; piece m has `extents[m]` indices of dim `dim`. Joins
@@ -141,7 +146,7 @@ Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContex
     const HeldParam& held = held_of(state, run, role);
     const DType dtype = run.plan->params[held.param_idx].dtype;
     const std::int64_t width = bits_of(dtype) / 8;
-    const GatherPlan plan = make_gather_plan(*run.plan, held.param_idx, rank.rank());
+    const GatherPlan& plan = run.shared->gather(held.param_idx, rank.rank());
     std::vector<std::byte> whole;
     if (plan.moves) {
         std::vector<std::byte> pieces(static_cast<std::size_t>(sum_of(plan.counts) * width));
@@ -157,8 +162,12 @@ Task<Weight> gathered(RankContext& rank, const RankState& state, const RunContex
         co_await rank.post(call);
         whole = join_along(pieces, held.shape, plan.dim, plan.extents, width);
     }
-    Weight weight{.shape = plan.shape, .values = {}};
+    Weight weight{.shape = plan.shape};
     const std::vector<std::byte>& bytes = plan.moves ? whole : held.bytes;
+    if (!plan.moves && dtype == DType::F32 && run.arithmetic == Arithmetic::f32) {
+        weight.held = as_floats(bytes);
+        co_return weight;
+    }
     weight.values.resize(bytes.size() / static_cast<std::size_t>(width));
     SP_ASSERT(static_cast<std::int64_t>(weight.values.size()) == num_elements(weight.shape));
     widen_to_f32(dtype, bytes, weight.values);

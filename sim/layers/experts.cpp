@@ -62,12 +62,12 @@ Rows run_experts(const ExpertWeights& weights, const Rows& x, const std::vector<
         const auto matrix = static_cast<std::int64_t>(e) * width * hidden;
         gate.resize(static_cast<std::size_t>(rows * width));
         up.resize(gate.size());
-        linear(x.row(first), rows, hidden, weights.w1.values.data() + matrix, width, gate.data());
-        linear(x.row(first), rows, hidden, weights.w3.values.data() + matrix, width, up.data());
+        linear(x.row(first), rows, hidden, weights.w1.all().data() + matrix, width, gate.data());
+        linear(x.row(first), rows, hidden, weights.w3.all().data() + matrix, width, up.data());
         settle(gate, arithmetic);
         settle(up, arithmetic);
         swiglu(gate, up, arithmetic);
-        linear(gate.data(), rows, width, weights.w2.values.data() + matrix, hidden, out.row(first));
+        linear(gate.data(), rows, width, weights.w2.all().data() + matrix, hidden, out.row(first));
         first += rows;
     }
     SP_ASSERT(first == x.rows());

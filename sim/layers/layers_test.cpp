@@ -24,6 +24,23 @@ std::vector<float> random_values(std::size_t count, std::uint64_t seed) {
     return values;
 }
 
+// Shapes around the tiles of two rows and three outputs and the sixteen lanes: no element may depend on the others.
+TEST(Ops, LinearHasTheBitsOfItsPortableForm) {
+    for (const std::int64_t in : {1, 15, 16, 17, 40, 64, 100}) {
+        for (std::int64_t n = 0; n <= 5; ++n) {
+            for (std::int64_t out = 1; out <= 7; ++out) {
+                const std::vector<float> x = random_values(static_cast<std::size_t>(n * in), 3);
+                const std::vector<float> w = random_values(static_cast<std::size_t>(out * in), 4);
+                std::vector<float> y(static_cast<std::size_t>(n * out));
+                std::vector<float> portable(y.size());
+                linear(x.data(), n, in, w.data(), out, y.data());
+                portable_linear(x.data(), n, in, w.data(), out, portable.data());
+                EXPECT_EQ(y, portable) << "in=" << in << " n=" << n << " out=" << out;
+            }
+        }
+    }
+}
+
 TEST(Ops, LinearIsTheMatrixProductForEveryReductionLength) {
     for (std::int64_t in = 1; in <= 50; ++in) {
         const std::vector<float> x = random_values(static_cast<std::size_t>(3 * in), 1);

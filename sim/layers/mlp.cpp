@@ -79,7 +79,7 @@ Task<void> moe_block(RankContext& rank, RankState& state, const RunContext& run,
     weights.w1 = co_await gathered(rank, state, run, Role::expert_w1);
     weights.w3 = co_await gathered(rank, state, run, Role::expert_w3);
     weights.w2 = co_await gathered(rank, state, run, Role::expert_w2);
-    const ExpertMap experts = expert_map(*run.plan, layer);
+    const ExpertMap& experts = run.shared->experts(layer);
 
     if (!own_rows) {
         const Group alone{"ep", {rank.rank()}, rank.rank()};

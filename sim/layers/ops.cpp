@@ -47,25 +47,17 @@ Rows slice_rows(const Rows& all, std::int64_t begin, std::int64_t end) {
 
 float dot(const float* a, const float* b, std::int64_t n) { return dot_inline(a, b, n); }
 
-// The clones differ in width only: without contraction they add and multiply in the same order, to the same bits.
-__attribute__((target_clones("avx2", "default"))) void linear(const float* x, std::int64_t n, std::int64_t in,
-                                                              const float* w, std::int64_t out, float* y) {
-    for (std::int64_t o = 0; o < out; ++o) {
-        const float* row = w + o * in;
-        for (std::int64_t t = 0; t < n; ++t) y[t * out + o] = dot_inline(x + t * in, row, in);
-    }
-}
-
 Rows linear(const Rows& x, const Weight& w, Arithmetic arithmetic) {
     SP_ASSERT(w.shape.size() == 2 && w.shape[1] == x.cols);
     Rows y = make_rows(x.rows(), w.shape[0]);
-    linear(x.values.data(), x.rows(), x.cols, w.values.data(), w.shape[0], y.values.data());
+    linear(x.values.data(), x.rows(), x.cols, w.all().data(), w.shape[0], y.values.data());
     settle(y.values, arithmetic);
     return y;
 }
 
 Rows rms_norm(const Rows& x, const Weight& w, double eps, Arithmetic arithmetic) {
-    const auto width = static_cast<std::int64_t>(w.values.size());
+    const auto width = static_cast<std::int64_t>(w.all().size());
+    const float* weights = w.all().data();
     SP_ASSERT(width > 0 && x.cols % width == 0);
     Rows y = make_rows(x.rows(), x.cols);
     const auto groups = static_cast<std::int64_t>(x.values.size()) / width;
@@ -74,7 +66,7 @@ Rows rms_norm(const Rows& x, const Weight& w, double eps, Arithmetic arithmetic)
         float* to = y.values.data() + g * width;
         const float mean = dot_inline(from, from, width) / static_cast<float>(width);
         const float scale = 1.0F / std::sqrt(mean + static_cast<float>(eps));
-        for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * scale * w.values[static_cast<std::size_t>(i)];
+        for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * scale * weights[i];
     }
     settle(y.values, arithmetic);
     return y;

@@ -48,7 +48,7 @@ Routing route(const RouterSpec& router, const Rows& x, const Weight& gate) {
     const auto choices = static_cast<std::size_t>(x.rows() * k);
     Routing routing{.top_k = k, .expert_ids = std::vector<ExpertId>(choices), .weights = std::vector<float>(choices)};
     Rows scores = make_rows(x.rows(), router.num_experts);
-    linear(x.values.data(), x.rows(), x.cols, gate.values.data(), router.num_experts, scores.values.data());
+    linear(x.values.data(), x.rows(), x.cols, gate.all().data(), router.num_experts, scores.values.data());
     for (std::int64_t t = 0; t < x.rows(); ++t) {
         const std::span<float> row{scores.row(t), static_cast<std::size_t>(router.num_experts)};
         router.score == ScoreFunction::softmax ? softmax(row) : sigmoid(row);

@@ -56,7 +56,7 @@ Task<void> embedding_block(RankContext& rank, RankState& state, const RunContext
     Rows found = make_rows(static_cast<std::int64_t>(ids.size()), hidden);
     for (std::size_t t = 0; t < ids.size(); ++t) {
         const std::int64_t row = local_row(held, ids[t]);
-        if (row >= 0) std::copy_n(table.values.data() + row * hidden, hidden, found.row(static_cast<std::int64_t>(t)));
+        if (row >= 0) std::copy_n(table.all().data() + row * hidden, hidden, found.row(static_cast<std::int64_t>(t)));
     }
     if (run.sequence_parallel()) {
         const std::vector<std::int64_t> slices = slices_of(found.rows(), state.tp.size());

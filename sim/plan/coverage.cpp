@@ -6,6 +6,7 @@
 #include "oracle/model/error.hpp"
 #include "sim/plan/dim_runs.hpp"
 #include "sim/plan/plan.hpp"
+#include "sim/plan/shard_coverage.hpp"
 
 namespace shardproof {
 namespace {
@@ -20,6 +21,7 @@ struct DistinctLayout {
 std::vector<DistinctLayout> distinct_layouts(const Plan& plan) {
     std::vector<DistinctLayout> layouts;
     for (const ParamPlan& param : plan.params) {
+        if (param.placement.shards) continue;
         const auto same = std::find_if(layouts.begin(), layouts.end(), [&](const DistinctLayout& layout) {
             return layout.mesh == param.placement.mesh && *layout.shape == param.parameter.shape &&
                    *layout.placements == param.placement.placements;
@@ -86,6 +88,18 @@ std::optional<std::string> malformed(const Mesh& mesh, const DistinctLayout& lay
     return std::nullopt;
 }
 
+// Of the ranks of the first replica that hold index `at` of `dim` the last: with others before it, one too many.
+std::optional<Rank> last_holder(const Mesh& mesh, const DistinctLayout& layout, std::size_t dim, std::int64_t at) {
+    std::optional<Rank> holder;
+    any_coordinates(mesh, axes_on(mesh, *layout.placements, dim), [&](std::span<const std::int64_t> coordinates) {
+        for (const Run& run : stored_runs(mesh, *layout.placements, dim, (*layout.shape)[dim], coordinates)) {
+            if (run.begin <= at && at < run.end) holder = mesh.rank_at(coordinates);
+        }
+        return false;
+    });
+    return holder;
+}
+
 bool is_redundant(const Placement& placement, std::size_t dim) {
     const auto* const owners = std::get_if<Owners>(&placement);
     return owners != nullptr && owners->redundant && owners->dim == dim;
@@ -93,7 +107,7 @@ bool is_redundant(const Placement& placement, std::size_t dim) {
 
 // Index ranges of `dim` that a replica holds another number of times than once; where an owner list is meant to hold
 // indices more than once, those that none holds.
-std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& layout, std::size_t dim) {
+std::vector<CoverageFault> dim_violations(const Mesh& mesh, const DistinctLayout& layout, std::size_t dim) {
     const std::int64_t extent = (*layout.shape)[dim];
     std::vector<std::int64_t> begins;
     std::vector<std::int64_t> ends;
@@ -109,7 +123,7 @@ std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& 
 
     const bool redundant = std::any_of(layout.placements->begin(), layout.placements->end(),
                                        [&](const Placement& placement) { return is_redundant(placement, dim); });
-    std::vector<std::string> lines;
+    std::vector<CoverageFault> faults;
     std::size_t next_begin = 0;
     std::size_t next_end = 0;
     for (std::int64_t at = 0; at < extent;) {
@@ -119,13 +133,18 @@ std::vector<std::string> dim_violations(const Mesh& mesh, const DistinctLayout& 
         if (next_begin < begins.size()) until = std::min(until, begins[next_begin]);
         if (next_end < ends.size()) until = std::min(until, ends[next_end]);
         if (const std::size_t times = next_begin - next_end; redundant ? times < 1 : times != 1) {
-            lines.push_back("dim " + std::to_string(dim) + " indices " + std::to_string(at) + ".." +
-                            std::to_string(until) + " are held " + std::to_string(times) +
-                            " times by each replica, not once");
+            std::vector<std::int64_t> first(layout.shape->size(), 0);
+            first[dim] = at;
+            faults.push_back({.param = {},
+                              .rank = times > 1 ? last_holder(mesh, layout, dim, at) : std::nullopt,
+                              .index = std::move(first),
+                              .why = "dim " + std::to_string(dim) + " indices " + std::to_string(at) + ".." +
+                                     std::to_string(until) + " are held " + std::to_string(times) +
+                                     " times by each replica, not once"});
         }
         at = until;
     }
-    return lines;
+    return faults;
 }
 
 }  // namespace
@@ -153,25 +172,43 @@ std::vector<std::int64_t> bytes_per_rank(const Plan& plan) {
             bytes[rank] += held;
         }
     }
+    for (std::size_t p = 0; p < plan.params.size(); ++p) {
+        if (!plan.params[p].placement.shards) continue;
+        for (std::size_t rank = 0; rank < bytes.size(); ++rank)
+            bytes[rank] += shard_bytes(plan, p, Rank{static_cast<std::int64_t>(rank)});
+    }
     return bytes;
+}
+
+std::vector<CoverageFault> coverage_faults(const Plan& plan) {
+    std::vector<CoverageFault> faults = plan.contradictions;
+    for (const DistinctLayout& layout : distinct_layouts(plan)) {
+        const Mesh& mesh = plan.mesh(layout.mesh);
+        std::vector<CoverageFault> found;
+        if (const std::optional<std::string> why = malformed(mesh, layout)) {
+            found.push_back({.param = {}, .why = *why});
+        } else {
+            for (std::size_t dim = 0; dim < layout.shape->size(); ++dim) {
+                for (CoverageFault& fault : dim_violations(mesh, layout, dim)) found.push_back(std::move(fault));
+            }
+        }
+        for (const ParamPlan* param : layout.params) {
+            for (CoverageFault fault : found) {
+                fault.param = param->parameter.name;
+                faults.push_back(std::move(fault));
+            }
+        }
+    }
+    for (const ParamPlan& param : plan.params) {
+        if (!param.placement.shards) continue;
+        for (CoverageFault& fault : shard_faults(param)) faults.push_back(std::move(fault));
+    }
+    return faults;
 }
 
 std::vector<std::string> coverage_violations(const Plan& plan) {
     std::vector<std::string> lines;
-    for (const DistinctLayout& layout : distinct_layouts(plan)) {
-        const Mesh& mesh = plan.mesh(layout.mesh);
-        std::vector<std::string> found;
-        if (const std::optional<std::string> why = malformed(mesh, layout)) {
-            found.push_back(*why);
-        } else {
-            for (std::size_t dim = 0; dim < layout.shape->size(); ++dim) {
-                for (std::string& line : dim_violations(mesh, layout, dim)) found.push_back(std::move(line));
-            }
-        }
-        for (const ParamPlan* param : layout.params) {
-            for (const std::string& line : found) lines.push_back(param->parameter.name + ": " + line);
-        }
-    }
+    for (const CoverageFault& fault : coverage_faults(plan)) lines.push_back(fault.param + ": " + fault.why);
     return lines;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -38,5 +40,7 @@ struct Owners {
 using Placement = std::variant<Replicate, ShardDim, StridedShard, Partial, Owners>;
 
 [[nodiscard]] std::string to_string(const Placement& placement);  // "R", "S(0)", "SS(0,2)", "P", "O(0)"
+// The inverse; an owner list comes without its runs. nullopt: none of these, spelled to the letter.
+[[nodiscard]] std::optional<Placement> placement_named(std::string_view text);
 
 }  // namespace shardproof

@@ -34,8 +34,10 @@ std::string printed(const IndexRuns& runs) {
     return text;
 }
 
-// One line where DTensor's description of a parameter contradicts its storage; names the first such rank.
-void append_warning(const Plan& plan, const ParamPlan& param, std::vector<std::string>& warnings) {
+}  // namespace
+
+void append_placement_warnings(const Plan& plan, const ParamPlan& param, std::vector<std::string>& warnings) {
+    if (param.placement.shards) return;
     const Mesh& mesh = plan.mesh(param.placement.mesh);
     const std::vector<Placement>& placements = param.placement.placements;
     for (std::size_t dim = 0; dim < param.parameter.shape.size(); ++dim) {
@@ -55,8 +57,6 @@ void append_warning(const Plan& plan, const ParamPlan& param, std::vector<std::s
         if (found) return;
     }
 }
-
-}  // namespace
 
 std::size_t Plan::param_idx(std::string_view name) const {
     for (std::size_t i = 0; i < params.size(); ++i) {
@@ -84,7 +84,7 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
         }
         SP_ASSERT(placement->placements.size() == plan.mesh(placement->mesh).axes().size());
         plan.params.push_back({std::move(parameters[i]), dtypes[i], std::move(*placement)});
-        append_warning(plan, plan.params.back(), plan.warnings);
+        append_placement_warnings(plan, plan.params.back(), plan.warnings);
     }
     for (std::string& line : to_lines(declaration_violations(plan))) plan.warnings.push_back(std::move(line));
     return plan;
@@ -99,6 +99,7 @@ Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rule
 
 std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank) {
     const ParamPlan& param = plan.params.at(param_idx);
+    if (param.placement.shards) return param.placement.shards->at(rank.idx());
     const Mesh& mesh = plan.mesh(param.placement.mesh);
     const std::vector<std::int64_t> coordinates = mesh.coordinates(rank);
     const Shape& shape = param.parameter.shape;

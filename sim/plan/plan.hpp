@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,14 @@ struct ParamPlan {
     ParamPlacement placement;
 };
 
+// What keeps a plan from holding the model: which elements, where, and why.
+struct CoverageFault {
+    std::string param;
+    std::optional<Rank> rank = std::nullopt;   // that holds them, or says so
+    std::vector<std::int64_t> index = {};      // of the first of them; empty: no single one
+    std::string why;                           // follows "PARAM: ", and names all that is above
+};
+
 struct Plan {
     ParallelDims dims;
     std::string rules;
@@ -25,6 +34,7 @@ struct Plan {
     ModelConfig config;
     std::vector<ParamPlan> params;  // in model order
     std::vector<std::string> warnings;
+    std::vector<CoverageFault> contradictions = {};  // of a layout that another program decided
 
     [[nodiscard]] std::int64_t world() const { return dims.world(); }
     [[nodiscard]] const Mesh& mesh(MeshKind kind) const {
@@ -41,6 +51,9 @@ struct Plan {
 [[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules,
                              const RuleOptions& options = {});
 
+// One line where DTensor's description of a parameter contradicts its storage; names the first such rank.
+void append_placement_warnings(const Plan& plan, const ParamPlan& param, std::vector<std::string>& warnings);
+
 // What a rank holds of a parameter: one entry a dim.
 [[nodiscard]] std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank);
 [[nodiscard]] std::int64_t shard_bytes(const Plan& plan, std::size_t param_idx, Rank rank);
@@ -48,7 +61,8 @@ struct Plan {
 
 // Coverage, proved for every parameter: each element is held, and as often as its replicas say; no other count. Returns
 // one line a violation, empty when the plan covers.
-[[nodiscard]] std::vector<std::string> coverage_violations(const Plan& plan);
+[[nodiscard]] std::vector<CoverageFault> coverage_faults(const Plan& plan);
+[[nodiscard]] std::vector<std::string> coverage_violations(const Plan& plan);  // "PARAM: WHY"
 
 // A stable hash of everything above (FNV or xxHash over the printed plan).
 [[nodiscard]] std::uint64_t hash_of(const Plan& plan);

@@ -141,8 +141,13 @@ std::uint64_t hash_of(const Plan& plan) {
         text.add(name_of(param.dtype));
         text.add(name_of(param.placement.mesh));
         text.add(param.placement.placements);
+        if (param.placement.shards) text.add(*param.placement.shards);
     }
     text.add(plan.warnings);
+    for (const CoverageFault& fault : plan.contradictions) {
+        text.add(fault.param);
+        text.add(fault.why);
+    }
     return text.hash();
 }
 

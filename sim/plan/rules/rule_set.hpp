@@ -1,5 +1,6 @@
 // RuleSet: parameter role -> mesh and placements. A row in a table, named as users say it.
 #pragma once
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,9 +27,16 @@ struct Declaration {
     std::vector<std::pair<Axis, Placement>> loaded_as;  // what loading takes it for, on the data axes
 };
 
+// What each rank of the world holds, dim by dim: one entry a rank.
+using RankShards = std::vector<std::vector<IndexRuns>>;
+
 struct ParamPlacement {
     MeshKind mesh{};
     std::vector<Placement> placements;  // one an axis of that mesh; Replicate on an axis of size 1
+    // Where another program's layout is no product over axes: what ranks hold, whatever `placements` (all Replicate)
+    // say. shard_of() and the sums over ranks know it; nothing else computes indices from placements alone without
+    // asking.
+    std::shared_ptr<const RankShards> shards = nullptr;
     std::optional<Declaration> declared = std::nullopt;
 };
 
