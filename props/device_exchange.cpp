@@ -118,16 +118,21 @@ std::optional<std::string> why_gone(gpu::Store& store, const std::vector<Rank>& 
     return std::nullopt;
 }
 
-// One share of each process, in order. Throws StallError.
-std::vector<std::vector<std::byte>> shares_of_all(gpu::Store& store, const gpu::Processes& processes, std::int64_t step,
+// Tells `mine`, and returns one share of each process, in order. Throws StallError.
+std::vector<std::vector<std::byte>> shares_of_all(std::vector<std::byte> mine, gpu::Store& store,
+                                                  const gpu::Processes& processes, std::int64_t step,
                                                   double deadline_s) {
     constexpr double kSlice_s = 0.1;  // between looks at who is gone
     const auto deadline = gpu::moment_in(deadline_s);
     std::vector<std::vector<std::byte>> shares(static_cast<std::size_t>(processes.world));
     std::vector<Rank> absent;
-    for (std::int64_t r = 0; r < processes.world; ++r) absent.emplace_back(r);
+    for (std::int64_t r = 0; r < processes.world; ++r) {
+        if (r != processes.rank) absent.emplace_back(r);
+    }
     std::optional<std::string> gone;
     try {
+        store.set(key_of(step, processes.rank), mine);
+        shares[static_cast<std::size_t>(processes.rank)] = std::move(mine);
         while (true) {
             std::vector<std::string> keys;
             for (const Rank rank : absent) keys.push_back(key_of(step, rank.value()));
@@ -183,9 +188,8 @@ LayerShare unpack(std::span<const std::byte> bytes) {
 LayerShare exchange(LayerShare mine, gpu::Store* store, const gpu::Processes& processes, std::int64_t step,
                     double deadline_s) {
     if (store == nullptr) return mine;
-    store->set(key_of(step, processes.rank), pack(mine));
     LayerShare all;
-    for (const std::vector<std::byte>& bytes : shares_of_all(*store, processes, step, deadline_s)) {
+    for (const std::vector<std::byte>& bytes : shares_of_all(pack(mine), *store, processes, step, deadline_s)) {
         LayerShare share = unpack(bytes);
         std::ranges::move(share.ranks, std::back_inserter(all.ranks));
         all.bytes_planned += share.bytes_planned;
