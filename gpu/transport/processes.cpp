@@ -203,8 +203,9 @@ void find_store(const LauncherRow& row, const Reader& variable, Processes& proce
 void refuse_unknown_launcher(const Reader& variable) {
     const auto world = first_set({"PMI_SIZE"}, variable);
     if (!world || number(world->name, world->value, 1, INT32_MAX) == 1) return;
-    refuse("MPI_LOCALRANKID", "", "is not set, but PMI_SIZE is " + world->value +
-                                      ": set it and MPI_LOCALNRANKS, or start with torchrun, mpirun or srun");
+    refuse("MPI_LOCALRANKID", "",
+           "is not set, but PMI_SIZE is " + world->value +
+               ": set it and MPI_LOCALNRANKS, or start with torchrun, mpirun or srun");
 }
 
 }  // namespace
