@@ -1,5 +1,7 @@
 #include "gpu/layer_weights.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "gpu/kernels/elementwise.cuh"
@@ -38,16 +40,22 @@ void join(const GatherPlan& plan, const Shape& local, const std::byte* pieces, s
 
 }  // namespace
 
-namespace {
+PlanMismatch::PlanMismatch(Rank rank, const std::string& param, const Shape& held, const Shape& wanted)
+    : std::runtime_error{fmt::format(
+          "rank {} loaded {} of {} ({} elements) where its plan computes with {} ({} elements)", rank.value(),
+          shardproof::to_string(held), param, num_elements(held), shardproof::to_string(wanted), num_elements(wanted))},
+      rank_{rank},
+      held_{num_elements(held)},
+      wanted_{num_elements(wanted)} {}
 
-// Elements that a rank gives to the gather, or keeps where there is none.
-std::int64_t own_count(const GatherPlan& gather, const Plan& plan, Rank rank) {
-    if (!gather.moves) return num_elements(gather.shape);
-    const Mesh& mesh = gather.axis == Axis::efsdp ? plan.meshes.sparse : plan.meshes.dense;
-    return gather.counts[static_cast<std::size_t>(mesh.coordinate(rank, gather.axis))];
+void require_piece(const Plan& plan, std::size_t param_idx, Rank rank, const GatherPlan& gather, const Shape& held) {
+    Shape wanted = gather.shape;
+    if (gather.moves) {
+        const Mesh& mesh = gather.axis == Axis::efsdp ? plan.meshes.sparse : plan.meshes.dense;
+        wanted[gather.dim] = gather.extents[static_cast<std::size_t>(mesh.coordinate(rank, gather.axis))];
+    }
+    if (held != wanted) throw PlanMismatch{rank, plan.params[param_idx].parameter.name, held, wanted};
 }
-
-}  // namespace
 
 DeviceLoadReport LayerWeights::load(const Plan& plan, const Checkpoint& checkpoint, std::int64_t layer,
                                     const LocalRank& local, Staging& staging, const PlanFaults* faults) {
@@ -62,7 +70,7 @@ DeviceLoadReport LayerWeights::load(const Plan& plan, const Checkpoint& checkpoi
         entry.held = load_param(plan, checkpoint, p, local.rank, staging, faults, report, local.stream);
         entry.plan = make_gather_plan(plan, p, local.rank);
         // Loaded by one plan and gathered by another, a rank would give more than it holds.
-        SP_ASSERT(num_elements(entry.held.shape) == own_count(entry.plan, plan, local.rank));
+        require_piece(plan, p, local.rank, entry.plan, entry.held.shape);
         held_params_.push_back(p);
     }
     SP_ASSERT(entries_.size() == kMoeRoles.size());

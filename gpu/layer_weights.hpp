@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "gpu/groups.hpp"
@@ -26,9 +28,26 @@ struct Weight {
     Shape shape;                 // gathered: [D], [E,D], [E_l,F_l,D], [E_l,D,F_l]
 };
 
+// A rank was loaded by one plan and runs another: it holds something else of a parameter than its plan computes with.
+class PlanMismatch : public std::runtime_error {
+public:
+    PlanMismatch(Rank rank, const std::string& param, const Shape& held, const Shape& wanted);
+    [[nodiscard]] Rank rank() const { return rank_; }
+    [[nodiscard]] std::int64_t held() const { return held_; }      // elements
+    [[nodiscard]] std::int64_t wanted() const { return wanted_; }
+
+private:
+    Rank rank_;
+    std::int64_t held_;
+    std::int64_t wanted_;
+};
+// Throws PlanMismatch where a shard of shape `held` is not the rank's piece of the gather, or, where nothing moves, not
+// the whole of it.
+void require_piece(const Plan& plan, std::size_t param_idx, Rank rank, const GatherPlan& gather, const Shape& held);
+
 class LayerWeights {
 public:
-    // Reads the layer's shards; nothing moves between ranks yet.
+    // Reads the layer's shards; nothing moves between ranks yet. Throws PlanMismatch.
     DeviceLoadReport load(const Plan& plan, const Checkpoint& checkpoint, std::int64_t layer, const LocalRank& local,
                           Staging& staging, const PlanFaults* faults);
     // Makes room for the gathered weights of what was loaded, poisoned.
@@ -51,8 +70,8 @@ private:
         DeviceParam held;
         DType dtype{};
         GatherPlan plan;
-        DeviceBytes pieces;     // as gathered: one member's after another's
-        DeviceBytes joined;     // in the checkpoint's dtype
+        DeviceBytes pieces;  // as gathered: one member's after another's
+        DeviceBytes joined;  // in the checkpoint's dtype
         DeviceBytes converted;  // in the arithmetic's element
         Weight weight;
     };

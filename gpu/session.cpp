@@ -23,12 +23,17 @@ struct Session::Impl {
 
 namespace {
 
-// A layout that does not go with the launcher is bad input, whatever the machine has.
-void require_processes_for(std::int64_t world, const Processes& processes) {
-    if (processes.world == 1 || world == processes.world) return;
-    throw InputError{{"command line", "layout", std::to_string(world),
-                      "must have as many ranks as processes were launched (" + std::to_string(processes.world) +
-                          " by " + processes.launcher + ")"}};
+// What does not go with the launcher is bad input, whatever the machine has.
+void require_processes_for(const SessionOptions& options, const Processes& processes) {
+    if (processes.world == 1) return;
+    const std::string launched = std::to_string(processes.world) + " were launched by " + processes.launcher;
+    if (options.transport == "loopback") {
+        throw InputError{
+            {"command line", "--transport", options.transport, "runs the ranks of one process, and " + launched}};
+    }
+    if (options.world == processes.world) return;
+    throw InputError{{"command line", "layout", std::to_string(options.world),
+                      "must have as many ranks as there are processes: " + launched}};
 }
 
 // One process runs all ranks, dealt in order over `num_devices` devices; or each process its own, on the device of its
@@ -61,7 +66,7 @@ void make_transport(Session::Impl& impl, const SessionOptions& options) {
     const auto all_devices = static_cast<std::int64_t>(impl.machine.devices.size());
     const bool all_here = impl.processes.world == 1;
     // Device copies are between ranks of one device.
-    if (options.transport == "loopback") return make("loopback", all_here ? 1 : all_devices);
+    if (options.transport == "loopback") return make("loopback", 1);
     if (options.transport != "auto") return make(options.transport, all_devices);
     if (options.world == 1) return make("loopback", 1);
     try {
@@ -79,7 +84,7 @@ void make_transport(Session::Impl& impl, const SessionOptions& options) {
 
 Session::Session(const SessionOptions& options, const Processes& processes) : impl_{std::make_unique<Impl>()} {
     impl_->processes = processes;
-    require_processes_for(options.world, processes);
+    require_processes_for(options, processes);
     impl_->machine = find_machine();
     require_device(impl_->machine);
     if (processes.world > 1) impl_->store = std::make_unique<Store>(processes, options.deadline_s);

@@ -24,7 +24,16 @@ TEST(SessionTest, RefusesALayoutThatTheLauncherDoesNotFit) {
     four.rank = four.local_rank = 1;
     four.world = four.local_world = 4;
     EXPECT_THAT([&] { make(four, "auto", 8); },
-                ThrowsMessage<InputError>(AllOf(HasSubstr("layout"), HasSubstr("4 by mpirun"))));
+                ThrowsMessage<InputError>(AllOf(HasSubstr("layout"), HasSubstr("4 were launched by mpirun"))));
+}
+
+TEST(SessionTest, RefusesLoopbackAcrossProcesses) {
+    Processes two;
+    two.launcher = "srun";
+    two.world = two.local_world = 2;
+    EXPECT_THAT(
+        [&] { make(two, "loopback", 2); },
+        ThrowsMessage<InputError>(AllOf(HasSubstr("--transport=loopback"), HasSubstr("2 were launched by srun"))));
 }
 
 TEST(SessionTest, SaysWhatTheMachineLacks) {

@@ -1,10 +1,15 @@
 #include "props/device_exchange.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
 
+#include "gpu/patience.hpp"
+#include "gpu/stall.hpp"
 #include "oracle/model/error.hpp"
+#include "sim/plan/rank_names.hpp"
 
 namespace shardproof::props {
 namespace {
@@ -90,13 +95,66 @@ std::string key_of(std::int64_t step, std::int64_t rank) {
     return "layer/" + std::to_string(step) + "/" + std::to_string(rank);
 }
 
-gpu::StallError peers_lost(std::int64_t me, const std::vector<Rank>& absent, std::int64_t step) {
+gpu::StallError peers_lost(std::int64_t me, const std::vector<Rank>& absent, std::int64_t step,
+                           const std::string& cause) {
     gpu::DeviceStall stall{.kind = gpu::DeviceStall::Kind::peer_lost, .waits = {}, .message = {}};
     stall.waits.push_back({.rank = Rank{me}, .call = "results of step " + std::to_string(step), .absent = absent});
-    std::string names;
-    for (const Rank rank : absent) names += (names.empty() ? "" : ", ") + std::to_string(rank.value());
-    stall.message = "rank " + std::to_string(me) + " waits for the results of rank " + names;
+    stall.message = fmt::format("{}: {}: rank {} waits for the results of {}", gpu::prefix_of(stall.kind), cause, me,
+                                named_ranks(absent));
     return gpu::StallError{std::move(stall)};
+}
+
+// Why the shares of these processes will not come any more; nullopt: they may.
+std::optional<std::string> why_gone(gpu::Store& store, const std::vector<Rank>& absent) {
+    const gpu::StoreNews news = store.news();
+    const auto among = [&](const std::vector<std::int64_t>& processes) {
+        return std::ranges::find_if(absent, [&](Rank r) { return std::ranges::count(processes, r.value()) > 0; });
+    };
+    for (const auto& [processes, did] :
+         {std::pair{&news.lost, "is gone"}, std::pair{&news.quitters, "gave up"}, std::pair{&news.left, "has left"}}) {
+        const auto found = among(*processes);
+        if (found != absent.end()) return fmt::format("process {} {}", found->value(), did);
+    }
+    return std::nullopt;
+}
+
+// Tells `mine`, and returns one share of each process, in order. Throws StallError.
+std::vector<std::vector<std::byte>> shares_of_all(std::vector<std::byte> mine, gpu::Store& store,
+                                                  const gpu::Processes& processes, std::int64_t step,
+                                                  double deadline_s) {
+    constexpr double kSlice_s = 0.1;  // between looks at who is gone
+    const auto deadline = gpu::moment_in(deadline_s);
+    std::vector<std::vector<std::byte>> shares(static_cast<std::size_t>(processes.world));
+    std::vector<Rank> absent;
+    for (std::int64_t r = 0; r < processes.world; ++r) {
+        if (r != processes.rank) absent.emplace_back(r);
+    }
+    std::optional<std::string> gone;
+    try {
+        store.set(key_of(step, processes.rank), mine);
+        shares[static_cast<std::size_t>(processes.rank)] = std::move(mine);
+        while (true) {
+            std::vector<std::string> keys;
+            for (const Rank rank : absent) keys.push_back(key_of(step, rank.value()));
+            // Once more after somebody was found gone: its share may have come just before.
+            auto found = store.get_all(keys, gone ? 0 : kSlice_s);
+            std::vector<Rank> still_absent;
+            for (std::size_t i = 0; i < found.size(); ++i) {
+                if (found[i])
+                    shares[absent[i].idx()] = *std::move(found[i]);
+                else
+                    still_absent.push_back(absent[i]);
+            }
+            absent = std::move(still_absent);
+            if (absent.empty()) return shares;
+            if (gone) throw peers_lost(processes.rank, absent, step, *gone);
+            gone = why_gone(store, absent);
+            if (!gone && std::chrono::steady_clock::now() >= deadline)
+                gone = fmt::format("deadline of {:g} s passed", deadline_s);
+        }
+    } catch (const EnvironmentError& error) {
+        throw peers_lost(processes.rank, absent, step, error.what());
+    }
 }
 
 }  // namespace
@@ -130,24 +188,14 @@ LayerShare unpack(std::span<const std::byte> bytes) {
 LayerShare exchange(LayerShare mine, gpu::Store* store, const gpu::Processes& processes, std::int64_t step,
                     double deadline_s) {
     if (store == nullptr) return mine;
-    store->set(key_of(step, processes.rank), pack(mine));
-    std::vector<std::string> keys;
-    for (std::int64_t r = 0; r < processes.world; ++r) keys.push_back(key_of(step, r));
-    const auto found = store->get_all(keys, deadline_s);
     LayerShare all;
-    std::vector<Rank> absent;
-    for (std::size_t r = 0; r < found.size(); ++r) {
-        if (!found[r]) {
-            absent.emplace_back(static_cast<std::int64_t>(r));
-            continue;
-        }
-        LayerShare share = unpack(*found[r]);
+    for (const std::vector<std::byte>& bytes : shares_of_all(pack(mine), *store, processes, step, deadline_s)) {
+        LayerShare share = unpack(bytes);
         std::ranges::move(share.ranks, std::back_inserter(all.ranks));
         all.bytes_planned += share.bytes_planned;
         all.bytes_read += share.bytes_read;
         if (!all.load_failure) all.load_failure = std::move(share.load_failure);
     }
-    if (!absent.empty()) throw peers_lost(processes.rank, absent, step);
     // Who tells its share of this step has read all of the step before.
     store->remove(key_of(step - 1, processes.rank));
     return all;

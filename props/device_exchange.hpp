@@ -25,7 +25,7 @@ struct LayerShare {
 
 // All ranks' shares, ascending by rank; the first load failure among them. `step` is the same on all processes and
 // counts up: the store keeps the last two steps only. Without a store, `mine` itself. Throws StallError (peer_lost)
-// naming the processes that did not come by the deadline, one for all.
+// naming the processes that did not come by the deadline, one for all, or earlier where one of them is gone.
 [[nodiscard]] LayerShare exchange(LayerShare mine, gpu::Store* store, const gpu::Processes& processes,
                                   std::int64_t step, double deadline_s);
 

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
 
 #include "gpu/transport/store_test_support.hpp"
 #include "oracle/model/error.hpp"
@@ -111,15 +114,109 @@ TEST(DeviceExchange, GivesEveryProcessAllSharesAndForgetsThem) {
 TEST(DeviceExchange, HasOneDeadlineForAllRanksThatDoNotCome) {
     using namespace gpu::store_test;
     const gpu::Processes me = process(0, 5, free_port());
-    gpu::Store store{me, 10};
+    gpu::Store store{me, 1};
     const auto begin = std::chrono::steady_clock::now();
     try {
         (void)exchange(share_of(0, 0), &store, me, 0, 0.3);
         ADD_FAILURE() << "no stall";
     } catch (const gpu::StallError& error) {
-        EXPECT_EQ(error.stall().message, "rank 0 waits for the results of rank 1, 2, 3, 4");
+        EXPECT_EQ(error.stall().message,
+                  "peer lost: deadline of 0.3 s passed: rank 0 waits for the results of ranks 1, 2, 3, 4");
     }
     EXPECT_LT(seconds_since(begin), 0.85);
+}
+
+// What the exchange of process 0 of two says when the other does not give its share; within a fraction of the deadline.
+std::string report_without_the_other(const gpu::Processes& me, gpu::Store& store) {
+    const auto begin = std::chrono::steady_clock::now();
+    std::string report = "no stall";
+    try {
+        (void)exchange(share_of(me.rank, 0), &store, me, 0, 30);
+    } catch (const gpu::StallError& error) {
+        report = error.what();
+        EXPECT_EQ(error.stall().kind, gpu::DeviceStall::Kind::peer_lost);
+        EXPECT_EQ(error.stall().waits.at(0).absent, std::vector<Rank>{Rank{1 - me.rank}});
+    }
+    return gpu::store_test::seconds_since(begin) < 5 ? report : "too late: " + report;
+}
+
+TEST(DeviceExchange, EndsEarlyWhereAPeerGaveUpWasKilledOrLeft) {
+    using namespace gpu::store_test;
+    struct Case {
+        const char* cause;
+        bool (*play)(gpu::Store& store);
+    };
+    const std::vector<Case> cases{{"process 1 gave up",
+                                   [](gpu::Store& store) {
+                                       store.quit();
+                                       return store.get("done", 30).has_value();
+                                   }},
+                                  {"process 1 is gone", [](gpu::Store&) -> bool { _exit(0); }},
+                                  {"process 1 has left", [](gpu::Store&) { return true; }}};
+    for (const Case& c : cases) {
+        const std::uint16_t port = free_port();
+        Child child{[&] {
+            gpu::Store store{process(1, 2, port), 10};
+            std::this_thread::sleep_for(std::chrono::milliseconds{100});
+            return c.play(store);
+        }};
+        gpu::Store store{process(0, 2, port), 10};
+        EXPECT_EQ(report_without_the_other(process(0, 2, port), store),
+                  std::string{"peer lost: "} + c.cause + ": rank 0 waits for the results of rank 1");
+        store.set("done", {});
+        EXPECT_TRUE(child.ended_well());
+    }
+}
+
+TEST(DeviceExchange, EndsEarlyWhereTheStoreWentAway) {
+    using namespace gpu::store_test;
+    const std::uint16_t port = free_port();
+    Child keeper{[&] {
+        gpu::Store store{process(0, 2, port), 10};
+        (void)store.get("here", 10);
+        _exit(0);
+        return true;
+    }};
+    gpu::Store store{process(1, 2, port), 10};
+    store.set("here", {});
+    EXPECT_THAT(report_without_the_other(process(1, 2, port), store),
+                testing::AllOf(testing::StartsWith("peer lost: the store of process 0"),
+                               testing::EndsWith(": rank 1 waits for the results of rank 0")));
+}
+
+// Who gives up after it gave its share has given it.
+TEST(DeviceExchange, TakesTheSharesOfThoseThatGaveUpLater) {
+    using namespace gpu::store_test;
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        gpu::Store store{process(1, 2, port), 10};
+        const LayerShare all = exchange(share_of(1, 0), &store, process(1, 2, port), 0, 10);
+        store.quit();
+        store.set("quit", {});
+        return all.ranks.size() == 2;
+    }};
+    gpu::Store store{process(0, 2, port), 10};
+    store.set("layer/0/0", pack(share_of(0, 0)));
+    ASSERT_TRUE(store.get("quit", 10).has_value());
+    EXPECT_EQ(exchange(share_of(0, 0), &store, process(0, 2, port), 0, 10).ranks.size(), 2U);
+    EXPECT_TRUE(child.ended_well());
+}
+
+// Process 0 may be the first to have read everything.
+TEST(DeviceExchange, LetsSlowProcessesReadTheLastLayer) {
+    using namespace gpu::store_test;
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        gpu::Store store{process(1, 2, port), 10};
+        store.set("layer/0/1", pack(share_of(1, 0)));
+        std::this_thread::sleep_for(std::chrono::milliseconds{500});
+        return exchange(share_of(1, 0), &store, process(1, 2, port), 0, 10).ranks.size() == 2;
+    }};
+    {
+        gpu::Store store{process(0, 2, port), 10};
+        EXPECT_EQ(exchange(share_of(0, 0), &store, process(0, 2, port), 0, 10).ranks.size(), 2U);
+    }
+    EXPECT_TRUE(child.ended_well());
 }
 
 }  // namespace

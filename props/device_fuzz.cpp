@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <span>
 #include <utility>
 #include <variant>
 
@@ -13,6 +14,7 @@
 #include "props/laws/device_laws.hpp"
 #include "props/laws/law.hpp"
 #include "props/mutants/mutant.hpp"
+#include "sim/plan/dispatch_plan.hpp"
 
 namespace shardproof::props {
 namespace {
@@ -29,17 +31,47 @@ const Broken* broken(const Outcome& outcome) { return std::get_if<Broken>(&outco
                       "nothing was judged: none of the chosen laws applies to this case on devices"}};
 }
 
-// With those that the virtual ranks' run shows, if it comes to its end: whether it must is not for devices to say.
-Traits traits_of_run(const Case& c) {
+// Whether a rank dispatches a row to another. Without sequence parallelism the ranks of a tp group record the same
+// rows, and all of them travel: each rank dispatches its slice.
+bool rows_cross(const Plan& plan, const StageRecord& stage) {
+    if (stage.kind != StageKind::layer || !plan.config.is_moe(stage.layer) || plan.dims.ep() == 1) return false;
+    const ExpertMap experts = expert_map(plan, stage.layer);
+    const auto top_k = static_cast<std::size_t>(plan.config.router.top_k);
+    for (std::int64_t r = 0; r < plan.world(); ++r) {
+        const std::vector<ExpertId>& ids = stage.ranks[static_cast<std::size_t>(r)].expert_ids;
+        Run rows{0, static_cast<std::int64_t>(ids.size() / top_k)};
+        if (!plan.dims.sequence_parallel())
+            rows = chunk(rows.size(), plan.dims.tp(), plan.meshes.dense.coordinate(Rank{r}, Axis::tp));
+        const std::int64_t me = plan.meshes.sparse.coordinate(Rank{r}, Axis::ep);
+        const auto mine = std::span{ids}.subspan(static_cast<std::size_t>(rows.begin) * top_k,
+                                                 static_cast<std::size_t>(rows.size()) * top_k);
+        const auto is_elsewhere = [&](ExpertId expert) { return experts.home[expert.idx()].peer != me; };
+        if (std::ranges::any_of(mine, is_elsewhere)) return true;
+    }
+    return false;
+}
+
+// What is special about a case, and what its run shows.
+struct Shown {
+    Traits traits;
+    bool rows_cross = false;  // from rank to rank
+};
+
+// With what the virtual ranks' run shows, if it comes to its end: whether it must is not for devices to say.
+Shown shown_by(const Case& c) {
+    Shown shown{.traits = traits_of(c)};
     try {
         const Subject subject{c};
         const auto result =
             run_plan(subject.plan(), subject.model(), subject.batch(), c.arithmetic, c.scheduler_seed, nullptr);
-        if (result) return traits_of(c, *result);
+        if (!result) return shown;
+        shown.traits = traits_of(c, *result);
+        const auto cross = [&](const StageRecord& stage) { return rows_cross(subject.plan(), stage); };
+        shown.rows_cross = std::ranges::any_of(result->stages, cross);
     } catch (const std::exception&) {
-        return traits_of(c);
+        return {.traits = traits_of(c)};
     }
-    return traits_of(c);
+    return shown;
 }
 
 class DeviceFuzzer {
@@ -150,7 +182,7 @@ private:
             const Outcome outcome = outcome_of(c, options_.fuzz.plant, *law);
             if (std::holds_alternative<DoesNotApply>(outcome)) continue;
             ++judged_;
-            if (counted) count_law(c, *law);
+            if (counted) count_law(*law);
             if (broken(outcome) == nullptr) continue;
             add_failure(shrinkable, *law, *broken(outcome));
             break;
@@ -160,18 +192,18 @@ private:
 
     void count_case(const Case& c) {
         ++report_.laws[std::string{kNoCrash}];
-        const Traits traits = traits_of_run(c);
+        const Shown shown = shown_by(c);
+        rows_cross_ = shown.rows_cross;
         for (std::size_t t = 0; t < kNumTraits; ++t) {
-            if (traits.test(t)) ++report_.traits[std::string{name_of(static_cast<Trait>(t))}];
+            if (shown.traits.test(t)) ++report_.traits[std::string{name_of(static_cast<Trait>(t))}];
         }
         multiplied_by_.clear();
     }
 
-    void count_law(const Case& c, const DeviceLaw& law) {
+    void count_law(const DeviceLaw& law) {
         ++report_.laws[std::string{law.name}];
         if (!law.multiplies) return;
-        if (c.layout.ep > 1 && num_tokens(c) > 0)
-            ++report_.traits["rows between ranks by " + std::string{law.dispatcher}];
+        if (rows_cross_) ++report_.traits["rows between ranks by " + std::string{law.dispatcher}];
         for (const std::string& row : gemm_rows_) {
             if (std::ranges::find(multiplied_by_, row) != multiplied_by_.end()) continue;
             multiplied_by_.push_back(row);
@@ -281,6 +313,7 @@ private:
     std::vector<const DeviceLaw*> chosen_;
     std::vector<std::string> gemm_rows_;  // of the outcome asked for last
     std::vector<std::string> multiplied_by_;  // of the case tried last
+    bool rows_cross_ = false;  // of the case tried last
     std::int64_t judged_ = 0;  // laws on cases, the corpus included
     std::optional<std::string> lost_;  // why no devices can be made any more
     std::string hunted_;

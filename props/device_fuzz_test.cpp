@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "oracle/model/error.hpp"
 #include "props/four_ranks.hpp"
+#include "props/laws/subject.hpp"
 
 namespace shardproof::props {
 namespace {
@@ -121,6 +123,43 @@ TEST_F(DeviceFuzz, TriesTheLawsOfAllDispatchers) {
     EXPECT_THAT(stage_.dispatchers, ElementsAre("send-receive", "windows"));
     EXPECT_GT(report.laws.at("gpu.windows.layer"), 0);
     EXPECT_GT(report.traits.at("rows between ranks by windows"), 0);
+}
+
+// Counted apart, from the dispatch plans of the case's own subject.
+bool rows_go_elsewhere(const Case& c) {
+    Subject subject{c};
+    for (const LayerDispatch& layer : subject.dispatches()) {
+        for (std::size_t r = 0; r < layer.ranks.size(); ++r) {
+            const auto me = static_cast<std::size_t>(
+                subject.plan().meshes.sparse.coordinate(Rank{static_cast<std::int64_t>(r)}, Axis::ep));
+            const std::vector<std::int64_t>& rows = layer.ranks[r].dispatch.rows_to_peer;
+            for (std::size_t peer = 0; peer < rows.size(); ++peer) {
+                if (peer != me && rows[peer] > 0) return true;
+            }
+        }
+    }
+    return false;
+}
+
+TEST_F(DeviceFuzz, CountsACaseByItsRowsBetweenRanksWhereOneCrosses) {
+    options_.dispatcher = "windows";
+    std::map<bool, int> cases;  // by whether rows cross
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        Case c = four_ranks();
+        c.layout.rules = "titan-train";
+        c.model.top_k = 1;
+        c.model.layers = 1;
+        c.model.seed = seed;
+        c.layout.sequence_parallel = seed % 2 == 0;
+        c.layout.ep = seed % 4 < 2 ? 2 : 4;
+        c.sequences = {{0, 1}};
+        const bool crosses = rows_go_elsewhere(c);
+        ++cases[crosses];
+        options_.fuzz.replay = {c};
+        EXPECT_EQ(fuzzed().traits.at("rows between ranks by windows"), crosses ? 1 : 0) << print_case(c);
+    }
+    EXPECT_GT(cases[false], 5);
+    EXPECT_GT(cases[true], 5);
 }
 
 TEST_F(DeviceFuzz, LeavesOutTheLawsThatTheDevicesCannotRunAndSaysWhy) {

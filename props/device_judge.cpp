@@ -4,6 +4,7 @@
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
 #include "props/check.hpp"
+#include "sim/memory.hpp"
 
 namespace shardproof::props {
 namespace {
@@ -78,6 +79,16 @@ std::optional<Mismatch> judge_load_of(const Model& model, const Plan& judged, gp
         }
     }
     return std::nullopt;
+}
+
+std::int64_t elements_unwritten(const Checkpoint& checkpoint, const Plan& plan, std::span<const std::size_t> params,
+                                const sim::Faults* faults) {
+    sim::LoadReport report;
+    for (const std::size_t p : params) {
+        for (std::int64_t r = 0; r < plan.world(); ++r)
+            (void)sim::load_param(plan, checkpoint, p, Rank{r}, faults, report);
+    }
+    return report.poison_left;
 }
 
 std::optional<Mismatch> judge_carried(const std::string& layer, const gpu::MoeRank& rank, std::int64_t times) {

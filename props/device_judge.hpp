@@ -10,6 +10,7 @@
 #include "gpu/device_world.hpp"
 #include "oracle/judge.hpp"
 #include "oracle/model/model.hpp"
+#include "sim/faults.hpp"
 #include "sim/plan/dispatch_plan.hpp"
 #include "sim/plan/plan.hpp"
 
@@ -29,6 +30,9 @@ namespace shardproof::props {
 // What this process's ranks loaded of `plan`, parameter by parameter, against what `judged` says.
 [[nodiscard]] std::optional<Mismatch> judge_load_of(const Model& model, const Plan& judged, gpu::DeviceWorld& world,
                                                     const Plan& plan, std::span<const gpu::MoeRank> mine);
+// Elements of these parameters' shards, of all ranks, that the load plans with what `faults` do to them never write.
+[[nodiscard]] std::int64_t elements_unwritten(const Checkpoint& checkpoint, const Plan& plan,
+                                              std::span<const std::size_t> params, const sim::Faults* faults);
 // The first element of a rank's output that is not exactly `times` what came.
 [[nodiscard]] std::optional<Mismatch> judge_carried(const std::string& layer, const gpu::MoeRank& rank,
                                                     std::int64_t times);

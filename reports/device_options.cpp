@@ -10,13 +10,17 @@
 
 namespace shardproof::reports {
 
-void add_device_options(OptionSet& set, DeviceOptions& options) {
+void add_device_options(OptionSet& set, DeviceOptions& options, const std::string& dispatcher_without) {
     set.text({"--transport", "NAME", "of the GPU ranks: nccl or loopback (nccl where it runs, else loopback)"},
              options.transport);
-    set.text({"--dispatcher", "NAME", "of the GPU ranks: send-receive or windows (send-receive)"}, options.dispatcher);
+    set.text(
+        {"--dispatcher", "NAME", fmt::format("of the GPU ranks: send-receive or windows ({})", dispatcher_without)},
+        options.dispatcher);
     set.text({"--grouped-gemm", "NAME", "of the GPU ranks: cutlass or portable (the first that can)"},
              options.grouped_gemm);
-    set.text({"--deadline", "SECONDS", "no wait of a GPU rank is longer (60; fuzz: 20)"}, options.deadline);
+    set.text({"--deadline", "SECONDS",
+              "a GPU rank gives up waiting after so long; to end its calls may take NCCL 20 s more (60; fuzz: 20)"},
+             options.deadline);
 }
 
 void require_gpu_for(const DeviceOptions& options, Backend backend) {

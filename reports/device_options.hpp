@@ -16,7 +16,8 @@ struct DeviceOptions {
     std::string grouped_gemm;  // "": auto
     std::string deadline;      // seconds; "": 60, of fuzz 20
 };
-void add_device_options(OptionSet& set, DeviceOptions& options);
+// `dispatcher_without` is what runs where no dispatcher is given, as --help says it.
+void add_device_options(OptionSet& set, DeviceOptions& options, const std::string& dispatcher_without = "send-receive");
 // Throws InputError for a name that no table has, and for a dispatcher that does not go with the transport.
 void require_known_names(const DeviceOptions& options);
 // The same; and without --backend gpu for any that was given.

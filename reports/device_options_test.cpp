@@ -9,6 +9,7 @@
 
 #include "props/four_ranks.hpp"
 #include "props/gen/tiny_model.hpp"
+#include "reports/command_runner.hpp"
 #include "reports/fuzz_answer.hpp"
 #include "reports/verdict_json.hpp"
 
@@ -92,6 +93,18 @@ TEST(DeviceOptions, OfFuzzWaitLessThanThoseOfCheck) {
     EXPECT_EQ(shardproof::reports::devices_of(DeviceOptions{}, 4, kDeadlineOfFuzz_s).deadline_s, 20);
     EXPECT_EQ(deadline_of({.transport = "", .dispatcher = "", .grouped_gemm = "", .deadline = "3"}, kDeadlineOfFuzz_s),
               3);
+}
+
+TEST(DeviceOptions, AreHelpedWithWhatTheCommandItselfDoesWithoutThem) {
+    using testing::HasSubstr;
+    using testing::Not;
+    const std::string fuzz = run_command_line({"fuzz", "--help"}).out;
+    EXPECT_THAT(fuzz, HasSubstr("(the laws of both)"));
+    EXPECT_THAT(fuzz, Not(HasSubstr("(send-receive)")));
+    const std::string check = run_command_line({"check", "--help"}).out;
+    EXPECT_THAT(check, HasSubstr("(send-receive)"));
+    EXPECT_THAT(check, HasSubstr("on virtual ranks or GPUs"));
+    for (const std::string& help : {fuzz, check}) EXPECT_THAT(help, Not(HasSubstr("no wait")));
 }
 
 }  // namespace

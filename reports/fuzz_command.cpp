@@ -173,7 +173,7 @@ Action declare_fuzz(OptionSet& set) {
     set.integer("--cases", "stop after so many cases (1000)", options->cases);
     set.integer("--seed", "the same seed gives the same cases (0)", options->seed);
     set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
-    add_device_options(set, options->devices);
+    add_device_options(set, options->devices, "the laws of both");
     set.text({"--law", "NAME", "one law, or all of one subject (all)"}, options->law);
     set.text({"--replay", "CASE", "run this case alone"}, options->replay);
     set.optional_value({"--mutants", "ID,...", "plant these known faults (all) and say which law kills each"},

@@ -78,12 +78,15 @@ inline constexpr int kNcclConfigVersion = 21400;  // the oldest library that has
       cudaStream_t stream))                                                                                            \
     F(ncclResult_t, ncclRecv, (void* receive, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,       \
       cudaStream_t stream))
+// Not in every library that can be used: nullptr there.
+#define SHARDPROOF_NCCL_OPTIONAL_FUNCTIONS(F) F(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int flags))
 // clang-format on
 
 struct NcclFunctions {
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration's parts take none
 #define SHARDPROOF_MEMBER(result, name, parameters) result(*name) parameters = nullptr;
     SHARDPROOF_NCCL_FUNCTIONS(SHARDPROOF_MEMBER)
+    SHARDPROOF_NCCL_OPTIONAL_FUNCTIONS(SHARDPROOF_MEMBER)
 #undef SHARDPROOF_MEMBER
 };
 

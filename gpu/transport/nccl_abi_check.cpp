@@ -83,6 +83,7 @@ struct Named<Result (*)(Parameters...)> {
 #define SHARDPROOF_SAME(result, name, parameters) \
     static_assert(std::is_same_v<decltype(NcclFunctions::name), typename Named<decltype(&::name)>::Type>);
 SHARDPROOF_NCCL_FUNCTIONS(SHARDPROOF_SAME)
+SHARDPROOF_NCCL_OPTIONAL_FUNCTIONS(SHARDPROOF_SAME)
 #undef SHARDPROOF_SAME
 
 }  // namespace

@@ -26,6 +26,11 @@ void for_all(const NcclFunctions& f, const std::vector<ncclComm_t>& comms, ncclR
 
 }  // namespace
 
+void revoke_all(const NcclFunctions& f, const std::vector<ncclComm_t>& comms) noexcept {
+    if (f.ncclCommRevoke == nullptr) return;
+    for (ncclComm_t comm : comms) (void)f.ncclCommRevoke(comm, 0);
+}
+
 void abort_all(const NcclFunctions& f, const std::vector<ncclComm_t>& comms) noexcept {
     for_all(f, comms, f.ncclCommAbort);
 }

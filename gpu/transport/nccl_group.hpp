@@ -26,6 +26,9 @@ private:
     bool open_ = true;
 };
 
+// Ends what their streams still run and frees nothing, where the library can (2.29 and later). May not return where
+// NCCL or the device are broken.
+void revoke_all(const NcclFunctions& f, const std::vector<ncclComm_t>& comms) noexcept;
 // Frees them, and ends what their streams still run. May not return where NCCL or the device are broken.
 void abort_all(const NcclFunctions& f, const std::vector<ncclComm_t>& comms) noexcept;
 // Lets what was issued leave, then frees them; aborts where that takes longer than `seconds`.

@@ -72,6 +72,10 @@ NcclLibrary NcclLibrary::open(const std::string& file) {
 #define SHARDPROOF_FIND(result, name, parameters) f.name = reinterpret_cast<decltype(f.name)>(find(#name));
     SHARDPROOF_NCCL_FUNCTIONS(SHARDPROOF_FIND)
 #undef SHARDPROOF_FIND
+#define SHARDPROOF_LOOK_FOR(result, name, parameters) \
+    f.name = reinterpret_cast<decltype(f.name)>(dlsym(library.handle_, #name));
+    SHARDPROOF_NCCL_OPTIONAL_FUNCTIONS(SHARDPROOF_LOOK_FOR)
+#undef SHARDPROOF_LOOK_FOR
     if (f.ncclGetVersion(&library.version_) != ncclSuccess || library.version_ < kNcclConfigVersion)
         throw EnvironmentError{fmt::format("{} is NCCL {}, too old", library.file_, library.version_text()), remedy()};
     return library;

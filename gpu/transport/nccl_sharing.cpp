@@ -85,10 +85,8 @@ GpuSharing find_sharing(const TransportOptions& options, const std::string& pref
     sharing.ranks_of_all = sharing.ranks_of_process;
     if (options.store == nullptr) return sharing;
     std::map<Uuid, int> everywhere;
-    for (const Uuid& uuid : uuids_of_all(options, prefix)) {
-        const int ranks = ++everywhere[uuid];
-        if (here.contains(uuid)) sharing.ranks_of_all = std::max(sharing.ranks_of_all, ranks);
-    }
+    for (const Uuid& uuid : uuids_of_all(options, prefix))
+        sharing.ranks_of_all = std::max(sharing.ranks_of_all, ++everywhere[uuid]);
     return sharing;
 }
 

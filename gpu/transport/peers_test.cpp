@@ -101,8 +101,27 @@ TEST(PeersTest, SayWhereTheyStandWhenOneGivesUp) {
     EXPECT_TRUE(child.ended_well());
 }
 
+TEST(PeersTest, LearnThatAProcessLeftByAnException) {
+    const std::uint16_t port = free_port();
+    Child thrower{[&] {
+        try {
+            const Store store{process(1, 2, port), 10};
+            throw std::runtime_error{"planted"};
+        } catch (const std::runtime_error&) {
+            return true;
+        }
+    }};
+    Store store{process(0, 2, port), 10};
+    Peers peers{&store, "p/"};
+    const auto found = trouble_of(peers);
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->kind, Trouble::Kind::peer_lost);
+    EXPECT_EQ(found->text, "process 1 gave up");
+    EXPECT_TRUE(thrower.ended_well());
+}
+
 TEST(PeersTest, DoNotWaitLongForTheSilent) {
-    Store store{process(0, 4, free_port()), 10};
+    Store store{process(0, 4, free_port()), 1};
     Peers peers{&store, "p/"};
     const std::vector<Rank> others{Rank{1}, Rank{2}, Rank{3}};
     const auto begin = std::chrono::steady_clock::now();

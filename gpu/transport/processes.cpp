@@ -23,7 +23,7 @@ struct LauncherRow {
     Names local_world;      // a number
     Names tasks_per_node;   // or, as Slurm writes it, "2(x3),1", to be read at `node`
     Names node;
-    Names job;              // of one run on one node: what the store's port is derived from
+    std::vector<Names> job;  // parts of what names a run, and what the store's port is derived from
     bool port_required = false;
 };
 
@@ -37,7 +37,7 @@ const std::vector<LauncherRow>& launchers() {
          .local_world = {"LOCAL_WORLD_SIZE"},
          .tasks_per_node = {},
          .node = {},
-         .job = {},
+         .job = {{"TORCHELASTIC_RUN_ID"}},
          .port_required = true},
         {.name = "mpirun",
          .detected_by = {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
@@ -47,7 +47,19 @@ const std::vector<LauncherRow>& launchers() {
          .local_world = {"OMPI_COMM_WORLD_LOCAL_SIZE"},
          .tasks_per_node = {},
          .node = {},
-         .job = {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"}},
+         .job = {{"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"}}},
+        // MPICH and Intel MPI. Inside a Slurm job each node's processes are started from one step of srun, so these
+        // come first; srun itself may set PMI_*, but not MPI_LOCAL*. Nothing names the run.
+        {.name = "mpiexec",
+         .detected_by = {"MPI_LOCALRANKID", "MPI_LOCALNRANKS"},
+         .rank = {"PMI_RANK"},
+         .world = {"PMI_SIZE"},
+         .local_rank = {"MPI_LOCALRANKID"},
+         .local_world = {"MPI_LOCALNRANKS"},
+         .tasks_per_node = {},
+         .node = {},
+         .job = {},
+         .port_required = true},
         // A batch script has SLURM_PROCID and SLURM_NTASKS too, without being one of several: only a step counts.
         {.name = "srun",
          .detected_by = {"SLURM_STEP_ID", "SLURM_STEPID"},
@@ -57,7 +69,7 @@ const std::vector<LauncherRow>& launchers() {
          .local_world = {},
          .tasks_per_node = {"SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"},
          .node = {"SLURM_NODEID"},
-         .job = {"SLURM_JOB_ID", "SLURM_JOBID"}},
+         .job = {{"SLURM_JOB_ID", "SLURM_JOBID"}, {"SLURM_STEP_ID", "SLURM_STEPID"}}},
     };
     return rows;
 }
@@ -129,13 +141,37 @@ std::int64_t local_world_of(const LauncherRow& row, const Processes& processes, 
     return processes.world;
 }
 
+std::uint32_t hash_of(std::string_view text) {
+    std::uint32_t hash = 0x811c9dc5U;  // FNV-1a
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x01000193U;
+    return hash;
+}
+
 // A port of one job: the same for all its processes, below the range that systems give to clients.
 std::uint16_t port_of_job(std::string_view job) {
-    std::uint32_t hash = 0x811c9dc5U;  // FNV-1a
-    for (const char c : job) hash = (hash ^ static_cast<unsigned char>(c)) * 0x01000193U;
     constexpr std::uint32_t kFirst = 15000;
     constexpr std::uint32_t kCount = 15000;
-    return static_cast<std::uint16_t>(kFirst + hash % kCount);
+    return static_cast<std::uint16_t>(kFirst + hash_of(job) % kCount);
+}
+
+// "4711.0"; empty where nothing names it.
+std::string job_of(const LauncherRow& row, const Reader& variable) {
+    std::string job;
+    for (const Names& part : row.job) {
+        if (const auto found = first_set(part, variable)) job += (job.empty() ? "" : ".") + found->value;
+    }
+    return job;
+}
+
+std::string run_of(std::string_view launcher, const std::string& job, const std::string& port) {
+    std::string run{launcher};
+    if (!job.empty()) run += " " + job;
+    if (!port.empty()) run += " with MASTER_PORT=" + port;
+    constexpr std::size_t kBytesMax = 200;
+    constexpr std::size_t kBytesOfHash = 11;
+    if (run.size() <= kBytesMax) return run;
+    const std::uint32_t hash = hash_of(run);
+    return run.substr(0, kBytesMax - kBytesOfHash) + "~" + std::to_string(hash);
 }
 
 bool is_true(const std::optional<std::string>& text) {
@@ -151,15 +187,25 @@ void find_store(const LauncherRow& row, const Reader& variable, Processes& proce
     const auto port = first_set({"MASTER_PORT"}, variable);
     if (!port && row.port_required && processes.world > 1)
         refuse("MASTER_PORT", "", "is not set, but others of " + std::string{row.name} + "'s variables are");
+    const std::string job = job_of(row, variable);
+    processes.run = run_of(row.name, job, port ? port->value : "");
     if (!port) {
-        const auto job = first_set(row.job, variable);
-        processes.store_port = port_of_job(job ? job->value : "");
+        processes.store_port = port_of_job(job);
         return;
     }
     // torchrun's agent keeps a store of its own on MASTER_PORT as long as its workers live.
     const bool taken = is_true(variable("TORCHELASTIC_USE_AGENT_STORE"));
     const std::int64_t last = taken ? UINT16_MAX - 1 : UINT16_MAX;
     processes.store_port = static_cast<std::uint16_t>(number(port->name, port->value, 1, last) + (taken ? 1 : 0));
+}
+
+// Others than those above set PMI_* too. Each of their processes would take itself for the only one.
+void refuse_unknown_launcher(const Reader& variable) {
+    const auto world = first_set({"PMI_SIZE"}, variable);
+    if (!world || number(world->name, world->value, 1, INT32_MAX) == 1) return;
+    refuse("MPI_LOCALRANKID", "",
+           "is not set, but PMI_SIZE is " + world->value +
+               ": set it and MPI_LOCALNRANKS, or start with torchrun, mpirun or srun");
 }
 
 }  // namespace
@@ -180,8 +226,9 @@ Processes find_processes(const Reader& variable) {
         find_store(row, variable, processes);
         return processes;
     }
+    refuse_unknown_launcher(variable);
     Processes alone;
-    alone.launcher = "none";
+    alone.launcher = alone.run = "none";
     return alone;
 }
 

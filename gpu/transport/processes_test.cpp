@@ -114,6 +114,38 @@ TEST(ProcessesTest, ReadsTheTasksOfEachNodeAsSlurmWritesThem) {
     expect_refused(with(kSrun, "SLURM_STEP_TASKS_PER_NODE", "2(xa)"), "must be a number");
 }
 
+// Two steps of one job are two runs: neither may take in the other's processes.
+TEST(ProcessesTest, TellsTheStepsOfAJobApart) {
+    const Processes first = find_in(kSrun);
+    const Processes second = find_in(with(kSrun, "SLURM_STEP_ID", "1"));
+    EXPECT_NE(first.store_port, second.store_port);
+    EXPECT_EQ(first.run, "srun 4711.0");
+    EXPECT_EQ(second.run, "srun 4711.1");
+    EXPECT_EQ(find_in(with(kSrun, "SLURM_PROCID", "5")).run, first.run);
+    EXPECT_EQ(find_in(kTorchrun).run, "torchrun with MASTER_PORT=29500");
+}
+
+TEST(ProcessesTest, ReadsMpiexec) {
+    const Environment mpiexec{{"PMI_RANK", "3"},        {"PMI_SIZE", "8"},         {"MPI_LOCALRANKID", "1"},
+                              {"MPI_LOCALNRANKS", "2"}, {"MASTER_ADDR", "node-0"}, {"MASTER_PORT", "4000"}};
+    const Processes found = find_in(mpiexec);
+    EXPECT_EQ(found.launcher, "mpiexec");
+    EXPECT_EQ(found.rank, 3);
+    EXPECT_EQ(found.world, 8);
+    EXPECT_EQ(found.local_rank, 1);
+    EXPECT_EQ(found.local_world, 2);
+    expect_refused(without(mpiexec, "MASTER_PORT"), "MASTER_PORT: is not set");
+    expect_refused(without(mpiexec, "PMI_RANK"), "PMI_RANK: is not set");
+}
+
+// Each of eight processes would take itself for the only one.
+TEST(ProcessesTest, RefusesALauncherThatSaysTooLittle) {
+    expect_refused({{"PMI_RANK", "3"}, {"PMI_SIZE", "8"}}, "MPI_LOCALRANKID: is not set, but PMI_SIZE is 8");
+    EXPECT_EQ(find_in({{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}}).launcher, "none");
+    Environment under_slurm = with(with(kSrun, "PMI_RANK", "6"), "PMI_SIZE", "7");
+    EXPECT_EQ(find_in(under_slurm).launcher, "srun");
+}
+
 TEST(ProcessesTest, TakesABatchScriptForOneProcess) {
     EXPECT_EQ(find_in(without(kSrun, "SLURM_STEP_ID")).launcher, "none");
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -15,6 +16,8 @@ namespace {
 
 // What an answer may take beyond what the request itself waits for.
 constexpr double kGrace_s = 5;
+// How long process 0 keeps the store for the others when it has no more use for it itself.
+constexpr double kLinger_s = 10;
 
 [[noreturn]] void fail(const Processes& processes, std::string_view why) {
     throw EnvironmentError{
@@ -46,7 +49,8 @@ void introduce(const Socket& socket, const Processes& processes, StoreClock::tim
     FrameWriter hello{StoreOp::hello};
     hello.text(kStoreMagic)
         .number(static_cast<std::uint64_t>(processes.rank))
-        .number(static_cast<std::uint64_t>(processes.world));
+        .number(static_cast<std::uint64_t>(processes.world))
+        .text(processes.run);
     send_frame(socket, hello.frame(), deadline);
     const std::vector<std::byte> answer = receive_frame(socket, deadline);
     FrameReader reader{answer};
@@ -73,6 +77,7 @@ Socket reach(const Processes& processes, StoreClock::time_point deadline) {
 struct Store::Impl {
     Processes processes;
     double deadline_s;
+    int num_exceptions = std::uncaught_exceptions();
     std::unique_ptr<StoreServer> server;  // process 0
     std::mutex mutex;                     // one request at a time
     Socket socket;
@@ -96,7 +101,7 @@ Store::Store(const Processes& processes, double deadline_s) : impl_{std::make_un
     impl_->deadline_s = deadline_s;
     try {
         if (processes.rank == 0)
-            impl_->server = std::make_unique<StoreServer>(processes.store_host, processes.store_port, processes.world);
+            impl_->server = std::make_unique<StoreServer>(processes, std::min(deadline_s, kLinger_s));
         // Process 0 asks like everybody else, over the loopback interface where it can.
         impl_->socket = reach(processes, after_seconds(deadline_s));
     } catch (const WireError& error) {
@@ -105,6 +110,7 @@ Store::Store(const Processes& processes, double deadline_s) : impl_{std::make_un
 }
 
 Store::~Store() {
+    if (std::uncaught_exceptions() > impl_->num_exceptions) quit();
     try {
         if (!impl_->broken) send_frame(impl_->socket, FrameWriter{StoreOp::bye}.frame(), after_seconds(1));
     } catch (const WireError&) {  // NOLINT(bugprone-empty-catch): for the reason below
@@ -156,7 +162,8 @@ StoreNews Store::news(std::span<const StoreClaim> claims) {
     const std::vector<std::byte> answer = impl_->ask(request, impl_->deadline_s);
     FrameReader reader{answer};
     (void)reply_of(reader);
-    StoreNews news{.lost = processes_in(reader), .quitters = processes_in(reader), .conflict = {}};
+    StoreNews news{
+        .lost = processes_in(reader), .quitters = processes_in(reader), .left = processes_in(reader), .conflict = {}};
     if (reader.number() == 0) return news;
     StoreNews::Conflict& conflict = news.conflict.emplace();
     conflict.claim_idx = reader.number();

@@ -25,6 +25,7 @@ struct StoreClaim {
 struct StoreNews {
     std::vector<std::int64_t> lost;      // processes whose connection closed without a farewell
     std::vector<std::int64_t> quitters;  // processes that said so: quit()
+    std::vector<std::int64_t> left;      // processes that came to an orderly end
     struct Conflict {
         std::size_t claim_idx = 0;  // of the claims that were given
         std::int64_t process = 0;   // who claimed otherwise
@@ -37,8 +38,11 @@ struct StoreNews {
 class Store {
 public:
     // Process 0 listens and serves in a thread of its own; the others connect, trying until the deadline. Throws
-    // EnvironmentError naming host and port.
+    // EnvironmentError naming host and port. Who is of another run is refused: Processes::run.
     Store(const Processes& processes, double deadline_s);
+    // An orderly end, or quit() where an exception that is thrown since the store was made is on its way. Process 0
+    // waits until the others have come and left or are lost, for the deadline or 10 s at most: they may not have read
+    // all.
     ~Store();
     Store(const Store&) = delete;
     Store& operator=(const Store&) = delete;

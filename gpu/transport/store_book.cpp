@@ -110,7 +110,7 @@ const std::pair<const std::int64_t, std::deque<StoreBook::Claimed>>* StoreBook::
 
 void StoreBook::tell_news(std::int64_t process, FrameReader& request) {
     FrameWriter reply{StoreReply::ok};
-    put_processes(put_processes(reply, lost_), quitters_);
+    for (const auto* processes : {&lost_, &quitters_, &left_}) put_processes(reply, *processes);
     const std::uint64_t num_claims = request.number();
     bool told = false;
     for (std::uint64_t i = 0; i < num_claims; ++i) {

@@ -23,8 +23,13 @@ public:
     // A request of a process, its op read off. Throws WireError for what is none.
     void handle(std::int64_t process, StoreOp op, FrameReader request);
     // Its connection closed; after a farewell it is not lost.
-    void farewell(std::int64_t process) { departed_.insert(process); }
+    void farewell(std::int64_t process) {
+        left_.insert(process);
+        departed_.insert(process);
+    }
     void leave(std::int64_t process);
+    // Processes that are lost or have left.
+    [[nodiscard]] std::int64_t num_departed() const { return static_cast<std::int64_t>(departed_.size()); }
     // Ends the waits that have come to their end: to be called after requests, and at earliest_deadline().
     void settle();
     [[nodiscard]] StoreClock::time_point earliest_deadline(StoreClock::time_point latest) const;
@@ -63,7 +68,8 @@ private:
         claims_;  // of each key and process, oldest first
     std::set<std::int64_t> lost_;
     std::set<std::int64_t> quitters_;
-    std::set<std::int64_t> departed_;  // lost, or said farewell
+    std::set<std::int64_t> left_;
+    std::set<std::int64_t> departed_;  // lost or left
 };
 
 }  // namespace shardproof::gpu

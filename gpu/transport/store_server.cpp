@@ -19,6 +19,7 @@
 
 #include "gpu/transport/store_book.hpp"
 #include "gpu/transport/store_wire.hpp"
+#include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
 namespace {
@@ -35,8 +36,12 @@ struct Client {
 }  // namespace
 
 struct StoreServer::Impl {
-    Impl(const std::string& host, std::uint16_t port, std::int64_t num_processes)
-        : listener{listen_on(host, port)}, wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}, world{num_processes} {
+    Impl(const Processes& self, double linger)
+        : listener{listen_on(self.store_host, self.store_port)},
+          wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)},
+          world{self.world},
+          run{self.run},
+          linger_s{linger} {
         if (!wake.open()) throw WireError{std::strerror(errno)};
         thread = std::thread{[this] { serve(); }};
     }
@@ -44,6 +49,8 @@ struct StoreServer::Impl {
     Socket listener;
     Socket wake;
     std::int64_t world;
+    std::string run;
+    double linger_s;
     std::atomic<bool> stop = false;
     std::list<Client> clients;  // addresses stay
     StoreBook book{world, [this](std::int64_t process, const FrameWriter& reply) { answer(process, reply); }};
@@ -61,7 +68,7 @@ struct StoreServer::Impl {
     void remove(const Client& client);
     void attend(const std::vector<Client*>& clients_in_order, const std::vector<pollfd>& polled);
     [[nodiscard]] int poll_timeout(StoreClock::time_point stop_deadline) const;
-    [[nodiscard]] bool flushed() const;
+    [[nodiscard]] bool deserted() const;
 };
 
 void StoreServer::Impl::answer(std::int64_t process, const FrameWriter& reply) {
@@ -110,7 +117,7 @@ void StoreServer::Impl::read_from(Client& client) {
 void StoreServer::Impl::handle_frames(Client& client) {
     std::span<const std::byte> rest{client.received};
     constexpr std::size_t kLengthBytes = 4;
-    constexpr std::size_t kStrangerBytesMax = 256;  // before a client said who it is
+    constexpr std::size_t kStrangerBytesMax = 512;  // before a client said who it is
     while (const auto length = frame_length(rest)) {
         if (*length == 0 || *length > (client.process < 0 ? kStrangerBytesMax : kFrameBytesMax)) {
             client.closing = true;
@@ -133,12 +140,15 @@ void StoreServer::Impl::greet(Client& client, FrameReader& request) {
     const std::string magic = request.text();
     const auto process = static_cast<std::int64_t>(request.number());
     const auto their_world = static_cast<std::int64_t>(request.number());
+    const std::string their_run = magic == kStoreMagic ? request.text() : "";
     const bool taken = std::ranges::any_of(clients, [&](const Client& c) { return c.process == process; });
     std::string why;
     if (magic != kStoreMagic)
         why = "it speaks another protocol";
     else if (their_world != world)
         why = fmt::format("it serves a run of {} processes, not {}", world, their_world);
+    else if (their_run != run)
+        why = fmt::format("it serves another run: {}, not {}", printable(run), printable(their_run));
     else if (process < 0 || process >= world)
         why = fmt::format("process {} is outside its run", process);
     else if (taken)
@@ -175,8 +185,10 @@ void StoreServer::Impl::accept_client() {
     }
 }
 
-bool StoreServer::Impl::flushed() const {
-    return std::ranges::all_of(clients, [](const Client& c) { return c.to_send.empty(); });
+// Those that have not come yet may still: they would wait for a store that is gone. A stranger does not count.
+bool StoreServer::Impl::deserted() const {
+    return book.num_departed() == world &&
+           std::ranges::all_of(clients, [](const Client& c) { return c.process < 0 && c.to_send.empty(); });
 }
 
 int StoreServer::Impl::poll_timeout(StoreClock::time_point stop_deadline) const {
@@ -203,8 +215,8 @@ void StoreServer::Impl::serve() {
     prepare_socket(listener);
     std::optional<StoreClock::time_point> stop_deadline;
     while (true) {
-        if (stop && !stop_deadline) stop_deadline = after_seconds(1);
-        if (stop_deadline && (flushed() || StoreClock::now() >= *stop_deadline)) return;
+        if (stop && !stop_deadline) stop_deadline = after_seconds(linger_s);
+        if (stop_deadline && (deserted() || StoreClock::now() >= *stop_deadline)) return;
         std::vector<pollfd> polled{{.fd = wake.fd(), .events = POLLIN, .revents = 0},
                                    {.fd = listener.fd(), .events = POLLIN, .revents = 0}};
         std::vector<Client*> order;
@@ -223,8 +235,7 @@ void StoreServer::Impl::serve() {
     }
 }
 
-StoreServer::StoreServer(const std::string& host, std::uint16_t port, std::int64_t world)
-    : impl_{std::make_unique<Impl>(host, port, world)} {}
+StoreServer::StoreServer(const Processes& self, double linger_s) : impl_{std::make_unique<Impl>(self, linger_s)} {}
 
 StoreServer::~StoreServer() {
     impl_->stop = true;

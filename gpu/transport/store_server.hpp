@@ -1,16 +1,16 @@
 // StoreServer: the keys and values of a run, served by one thread of process 0 to all processes.
 #pragma once
-#include <cstdint>
 #include <memory>
-#include <string>
+
+#include "gpu/transport/processes.hpp"
 
 namespace shardproof::gpu {
 
 class StoreServer {
 public:
-    // Throws WireError where the port cannot be had.
-    StoreServer(const std::string& host, std::uint16_t port, std::int64_t world);
-    // Answers that are on their way still leave, for a second at most.
+    // Of the run that `self` is of. Throws WireError where the port cannot be had.
+    StoreServer(const Processes& self, double linger_s);
+    // Serves until every process of the run has come and gone, for `linger_s` at most.
     ~StoreServer();
     StoreServer(const StoreServer&) = delete;
     StoreServer& operator=(const StoreServer&) = delete;

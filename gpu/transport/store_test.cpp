@@ -189,6 +189,113 @@ TEST(StoreTest, TellsBothSidesThatTheyClaimOtherwise) {
     EXPECT_TRUE(child.ended_well());
 }
 
+TEST(StoreTest, OutlivesItsKeeperUntilTheOthersAreDone) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        if (!store.get("last", 10)) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds{500});
+        return store.peek("last").has_value();
+    }};
+    {
+        Store store{process(0, 2, port), 10};
+        store.set("last", bytes_of("v"));
+    }
+    EXPECT_TRUE(child.ended_well());
+}
+
+TEST(StoreTest, WaitsNoLongerForOthersThanItsDeadline) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        Store store{process(1, 2, port), 10};
+        store.set("here", {});
+        (void)store.get("never", 60);
+        return true;
+    }};
+    std::chrono::steady_clock::time_point begin;
+    {
+        Store store{process(0, 2, port), 0.5};
+        ASSERT_TRUE(store.get("here", 10).has_value());
+        begin = std::chrono::steady_clock::now();
+    }
+    EXPECT_GE(seconds_since(begin), 0.45);
+    EXPECT_LT(seconds_since(begin), 3);
+}
+
+// Whoever asks until somebody gave up.
+bool learns_that_it_quit(Store& store, std::int64_t quitter) {
+    const auto begin = std::chrono::steady_clock::now();
+    while (seconds_since(begin) < 5) {
+        const StoreNews news = store.news();
+        if (!news.lost.empty()) return false;
+        if (news.quitters == std::vector<std::int64_t>{quitter}) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    }
+    return false;
+}
+
+void leave_by_an_exception(const Processes& self) {
+    try {
+        const Store store{self, 10};
+        throw std::runtime_error{"planted"};
+    } catch (const std::runtime_error&) {
+        return;
+    }
+}
+
+TEST(StoreTest, TellsThatAProcessLeftByAnException) {
+    const std::uint16_t port = free_port();
+    Child thrower{[&] {
+        leave_by_an_exception(process(1, 2, port));
+        return true;
+    }};
+    Store store{process(0, 2, port), 10};
+    EXPECT_TRUE(learns_that_it_quit(store, 1));
+    EXPECT_TRUE(thrower.ended_well());
+}
+
+TEST(StoreTest, TellsThatItsKeeperLeftByAnException) {
+    const std::uint16_t port = free_port();
+    Child witness{[&] {
+        Store store{process(1, 2, port), 10};
+        store.set("the other came", {});
+        return learns_that_it_quit(store, 0);
+    }};
+    Child keeper{[&] {
+        try {
+            Store store{process(0, 2, port), 10};
+            (void)store.get("the other came", 10);
+            throw std::runtime_error{"planted"};
+        } catch (const std::runtime_error&) {
+            return true;
+        }
+    }};
+    EXPECT_TRUE(witness.ended_well());
+    EXPECT_TRUE(keeper.ended_well());
+}
+
+// What catches an exception of its own while it unwinds is no end of the run.
+TEST(StoreTest, TakesAStoreMadeWhileUnwindingForAnOrderlyOne) {
+    const std::uint16_t port = free_port();
+    Child child{[&] {
+        struct Unwinds {
+            const Processes& self;
+            ~Unwinds() { const Store store{self, 10}; }
+        };
+        const Processes self = process(1, 2, port);
+        try {
+            const Unwinds unwinds{self};
+            throw std::runtime_error{"planted"};
+        } catch (const std::runtime_error&) {
+            return true;
+        }
+    }};
+    Store store{process(0, 2, port), 10};
+    EXPECT_THAT(store.barrier("never", 10), Optional(ElementsAre(1)));  // it has left
+    EXPECT_TRUE(store.news().quitters.empty());
+    EXPECT_TRUE(child.ended_well());
+}
+
 TEST(StoreTest, TellsTheOthersThatTheStoreWentAway) {
     const std::uint16_t port = free_port();
     Child keeper{[&] {

@@ -48,7 +48,7 @@ void prepare_socket(const Socket& socket);
 
 enum class StoreOp : std::uint8_t { hello, set, get, peek, remove, news, quit, barrier, bye };
 enum class StoreReply : std::uint8_t { ok, absent, refused };
-inline constexpr std::string_view kStoreMagic = "shardproof store 2";
+inline constexpr std::string_view kStoreMagic = "shardproof store 3";
 inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;
 
 // Bytes of a frame after its length, in order.
