@@ -242,8 +242,6 @@ void append_layouts(std::vector<CaseLayout>& layouts, std::string_view rules, st
     }
 }
 
-std::int64_t up_to_multiple(std::int64_t value, std::int64_t of) { return (value + of - 1) / of * of; }
-
 }  // namespace
 
 void fit_to_rules(const CaseLayout& layout, CaseModel& m) {
