@@ -196,6 +196,22 @@ void take_mesh(const GivenLayout& given, const GivenMesh& mesh, Mesh& target) {
     target = Mesh::row_major(target.name(), std::move(axes));
 }
 
+// With an axis etp where the file's sparse mesh or the degrees have one: some rule sets make it of ranks that no degree
+// names.
+Meshes meshes_of(const GivenLayout& given, const ParallelDims& dims) {
+    for (const GivenMesh& mesh : given.meshes) {
+        const auto etp = std::ranges::find(mesh.axes, Axis::etp, &std::pair<Axis, std::int64_t>::first);
+        if (mesh.kind != MeshKind::sparse || etp == mesh.axes.end()) continue;
+        const std::int64_t inner = dims.dp_shard() * dims.cp() * dims.tp() / dims.ep();
+        if (etp->second < 1 || inner % etp->second != 0) {
+            throw InputError({given.file, mesh.path + ".etp", std::to_string(etp->second),
+                              "must divide dp_shard*cp*tp/ep = " + std::to_string(inner)});
+        }
+        return make_meshes_with_etp(dims, etp->second);
+    }
+    return dims.has_etp() ? make_meshes_with_etp(dims, dims.etp()) : make_meshes(dims);
+}
+
 // "layers.12.attention.wq.weight" -> 12.
 std::optional<std::int64_t> layer_named(const std::string& name) {
     constexpr std::string_view kPrefix = "layers.";
@@ -238,8 +254,7 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
         throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
                           "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
     }
-    Plan plan{dims,   given.rules, dims.has_etp() ? make_meshes_with_etp(dims, dims.etp()) : make_meshes(dims),
-              config, {},          {}};
+    Plan plan{dims, given.rules, meshes_of(given, dims), config, {}, {}};
     for (const GivenMesh& mesh : given.meshes)
         take_mesh(given, mesh, mesh.kind == MeshKind::dense ? plan.meshes.dense : plan.meshes.sparse);
     const auto given_of = by_name(given, config, parameters);

@@ -36,6 +36,12 @@ enum class Says : std::uint8_t { placements, shards, both };
 // The plan as another program would say it.
 GivenLayout given_as(const Plan& plan, Says says) {
     GivenLayout given{.file = "layout.json", .rules = plan.rules, .meshes = {}, .params = {}};
+    for (const MeshKind kind : {MeshKind::dense, MeshKind::sparse}) {
+        GivenMesh& mesh = given.meshes.emplace_back();
+        mesh.path = "meshes." + std::string{name_of(kind)};
+        mesh.kind = kind;
+        for (const MeshAxis& axis : plan.mesh(kind).axes()) mesh.axes.emplace_back(axis.axis, axis.size);
+    }
     for (std::size_t p = 0; p < plan.params.size(); ++p) {
         const ParamPlan& param = plan.params[p];
         GivenParam& made = given.params.emplace_back();
