@@ -37,7 +37,7 @@ constexpr std::array kLaws{
     Law{"loading.reads_only_planned_bytes", "the same bits from a copy whose unplanned bytes are 0xFF",
         loading::reads_only_planned_bytes, LawKind::loading, 16},
     Law{"loading.saved_here_loads_elsewhere", "saved by these ranks, it loads under another layout, bit for bit",
-        loading::saved_here_loads_elsewhere, LawKind::loading, 16},
+        loading::saved_here_loads_elsewhere, LawKind::loading, 32},
     Law{"world.ends", "no rank waits for what never comes", world::ends, LawKind::output, 1},
     Law{"model.within_bounds", "every rank's every layer is within its bound of the oracle's", model::within_bounds,
         LawKind::output, 1},
@@ -70,7 +70,7 @@ constexpr std::array kLaws{
     Law{"experts.order_does_not_matter", "experts in another order, the same model", experts::order_does_not_matter,
         LawKind::relation, 16},
     Law{"cost.forecast_is_count", "bytes forecast of every collective are those that the ranks count",
-        cost::forecast_is_count, LawKind::relation, 4},
+        cost::forecast_is_count, LawKind::relation, 8},
     Law{"judge.sees_four_bounds", "one element moved by 4 bounds fails", model::judge_sees_four_bounds, LawKind::output,
         16},
 };
