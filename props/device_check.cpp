@@ -14,62 +14,15 @@
 #include "props/device_end.hpp"
 #include "props/device_exchange.hpp"
 #include "props/device_faults.hpp"
+#include "props/device_inputs.hpp"
 #include "props/device_judge.hpp"
 #include "sim/forward.hpp"
-#include "sim/prng.hpp"
 
 namespace shardproof {
 namespace {
 
 using gpu::DeviceWorld;
 using gpu::MoeRank;
-
-// This process's ranks, with the rows that the virtual ranks recorded.
-std::vector<MoeRank> inputs_of(const StageRecord& stage, const gpu::Session& session) {
-    std::vector<MoeRank> mine;
-    for (const gpu::LocalRank& local : session.local_ranks()) {
-        if (local.rank.idx() >= stage.ranks.size()) continue;
-        MoeRank& rank = mine.emplace_back();
-        rank.rank = local.rank;
-        rank.hidden = stage.ranks[local.rank.idx()].hidden;
-    }
-    return mine;
-}
-
-std::vector<std::int64_t> rows_of(const StageRecord& stage) {
-    std::vector<std::int64_t> rows;
-    for (const RankRecord& record : stage.ranks) rows.push_back(static_cast<std::int64_t>(record.tokens.size()));
-    return rows;
-}
-
-// Of a rank's tokens those whose rows it has: all, or its slice.
-Run rows_held(const Plan& plan, const sim::RankState& state) {
-    const bool slice = plan.dims.sequence_parallel() && plan.dims.tp() > 1;
-    return slice ? state.slice : Run{0, static_cast<std::int64_t>(state.tokens.size())};
-}
-
-// The same as rows_of, before anything ran.
-std::vector<std::int64_t> rows_of_ranks(const Plan& plan, const Batch& batch) {
-    std::vector<std::int64_t> rows;
-    for (std::int64_t r = 0; r < plan.world(); ++r)
-        rows.push_back(rows_held(plan, sim::make_rank_state(plan, batch, Rank{r})).size());
-    return rows;
-}
-
-// Small integers, the same on all ranks of a data-parallel share; those rows of them that `rank` has.
-Rows payload_of(const Plan& plan, const Batch& batch, Rank rank, std::uint64_t seed, std::int64_t largest) {
-    const sim::RankState state = sim::make_rank_state(plan, batch, rank);
-    const std::int64_t dp_idx = plan.meshes.data.coordinate(rank, Axis::batch);
-    sim::Prng prng{seed * 1000003 + static_cast<std::uint64_t>(dp_idx)};
-    Rows rows{.cols = plan.config.hidden_size, .values = {}};
-    for (std::size_t i = 0; i < state.tokens.size() * static_cast<std::size_t>(rows.cols); ++i) {
-        const auto drawn = static_cast<std::int64_t>(prng.below(static_cast<std::uint64_t>(2 * largest + 1)));
-        rows.values.push_back(static_cast<float>(drawn - largest));
-    }
-    const Run held = rows_held(plan, state);
-    rows.values = {rows.values.begin() + held.begin * rows.cols, rows.values.begin() + held.end * rows.cols};
-    return rows;
-}
 
 void substitute(StageRecord& stage, const std::vector<MoeRank>& ranks) {
     for (std::size_t r = 0; r < ranks.size(); ++r) {
@@ -278,12 +231,12 @@ gpu::WorldOptions RealDevices::world_options(const DeviceCheckOptions& options, 
 // One layer of this process's ranks; all ranks' outcome.
 props::LayerShare RealDevices::run_layer(DeviceWorld& world, const Model& model, const Plan& judged, const Plan& plan,
                                          const StageRecord& stage, double deadline_s) {
-    props::LayerShare share{.ranks = inputs_of(stage, *session_), .load_failure = {}};
+    props::LayerShare share{.ranks = props::inputs_of(stage, *session_), .load_failure = {}};
     const gpu::DeviceLoadReport loaded = world.load(stage.layer);
     share.bytes_planned = loaded.bytes_planned;
     share.bytes_read = loaded.bytes_read;
     share.load_failure = props::judge_load_of(model, judged, world, plan, share.ranks);
-    world.moe_layer(share.ranks, rows_of(stage));
+    world.moe_layer(share.ranks, props::rows_of(stage));
     return props::exchange(std::move(share), session_->store(), session_->processes(), step_++, deadline_s);
 }
 
@@ -318,7 +271,7 @@ CheckReport RealDevices::check_layers(WorldAtHand& at_hand, const Model& model, 
         return report;
     }
     const oracle::Judge judge{model.config, model.checkpoint, batch, options.arithmetic};
-    gpu::require_device_memory(plan, *session_, rows_of_ranks(plan, batch), options.arithmetic);
+    gpu::require_device_memory(plan, *session_, props::rows_of_ranks(plan, batch), options.arithmetic);
     std::int64_t done = 0;
     while (!forward.done()) {
         sim::StageOutcome stage = forward.next();
@@ -368,11 +321,11 @@ std::optional<Mismatch> RealDevices::carry_layer(WorldAtHand& at_hand, const Mod
         if (local.rank.value() >= plan.world()) continue;
         MoeRank& rank = ranks.emplace_back();
         rank.rank = local.rank;
-        rank.hidden = payload_of(plan, batch, local.rank, payload_seed, largest);
+        rank.hidden = props::payload_of(plan, batch, local.rank, payload_seed, largest);
     }
     const auto ended = ended_early(Doing::run, [&] {
         at_hand.world->load(layer);
-        at_hand.world->moe_layer(ranks, rows_of_ranks(plan, batch));
+        at_hand.world->moe_layer(ranks, props::rows_of_ranks(plan, batch));
     });
     if (ended) return ended->as_mismatch(name);
     for (const MoeRank& rank : ranks) {
