@@ -2,7 +2,6 @@
 #include "sim/cost.hpp"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "oracle/model/error.hpp"
@@ -13,8 +12,6 @@
 namespace shardproof::sim {
 
 namespace {
-
-using PerRank = std::vector<std::int64_t>;
 
 class Costing {
 public:
@@ -174,14 +171,12 @@ private:
     void exchange(std::int64_t layer, PerRank& arrived, PerRank& worked) {
         const Mesh& mesh = plan_.meshes.sparse;
         const ExpertMap experts = expert_map(plan_, layer);
-        std::int64_t num_held = 0;
-        for (const std::vector<ExpertId>& held : experts.held) num_held += static_cast<std::int64_t>(held.size());
         Traffic counts{world_};
         Traffic rows{world_};
         Traffic back{world_};
         arrived.assign(world_, 0);
         PerRank sent_rows(world_);
-        PerRank counts_sent(world_, num_held * 8);
+        PerRank counts_sent(world_, static_cast<std::int64_t>(experts.num_held()) * 8);
         PerRank counts_received(world_);
         const std::int64_t row_bytes = config_.hidden_size * width_;
         for (std::size_t r = 0; r < world_; ++r) {
@@ -193,7 +188,7 @@ private:
             counts_received[r] = static_cast<std::int64_t>(peers.size() * experts.held[me].size()) * 8;
             for (std::size_t p = 0; p < peers.size(); ++p) {
                 arrived[peers[p].idx()] += to[p];
-                const bool near = same_node(rank, peers[p]);
+                const bool near = options_.network.same_node(rank, peers[p]);
                 if (peers[p] == rank) continue;
                 counts.move(r, peers[p].idx(), near, static_cast<std::int64_t>(experts.held[p].size()) * 8);
                 rows.move(r, peers[p].idx(), near, to[p] * row_bytes);
@@ -216,9 +211,15 @@ private:
                     {},
                     std::move(counts_sent),
                     std::move(counts_received),
-                    exchange_time_us(counts)});
-            record(
-                {CollectiveKind::all_to_all, "ep", "dispatch", travels_, {}, sent, received, exchange_time_us(rows)});
+                    exchange_time_us(options_.network, counts)});
+            record({CollectiveKind::all_to_all,
+                    "ep",
+                    "dispatch",
+                    travels_,
+                    {},
+                    sent,
+                    received,
+                    exchange_time_us(options_.network, rows)});
         }
         worked = worked_by_parts(experts, arrived);
         if (alone) return;
@@ -229,7 +230,7 @@ private:
                 {},
                 std::move(received),
                 std::move(sent),
-                exchange_time_us(back)});
+                exchange_time_us(options_.network, back)});
     }
 
     // Where experts are cut in parts everyone's rows go through everyone's part.
@@ -245,7 +246,7 @@ private:
             const std::vector<Rank> parts = mesh.group(rank, Axis::etp);
             bytes[r] = to_each * static_cast<std::int64_t>(parts.size());
             for (const Rank part : parts) {
-                if (part != rank) counts.move(r, part.idx(), same_node(rank, part), to_each);
+                if (part != rank) counts.move(r, part.idx(), options_.network.same_node(rank, part), to_each);
             }
         }
         record({CollectiveKind::all_to_all,
@@ -255,7 +256,7 @@ private:
                 {},
                 bytes,
                 bytes,
-                exchange_time_us(counts)});
+                exchange_time_us(options_.network, counts)});
         PerRank worked = summed(mesh, Axis::etp, arrived);
         add(CollectiveKind::all_gather, mesh, Axis::etp, "rows of all parts", travels_, bytes_of(arrived),
             bytes_of(worked));
@@ -305,7 +306,7 @@ private:
 
     void add(CollectiveKind kind, const Mesh& mesh, Axis axis, std::string_view what, DType dtype, PerRank sent,
              PerRank received) {
-        const double time_us = ring_time_us(kind, mesh, axis, sent, received);
+        const double time_us = ring_time_us(options_.network, kind, mesh, axis, sent, received);
         record({kind, name_of(axis), what, dtype, {}, std::move(sent), std::move(received), time_us});
     }
     void record(CollectiveCost call) {
@@ -344,15 +345,13 @@ private:
     }
     PerRank summed(const Mesh& mesh, Axis axis, const PerRank& values) const {
         PerRank by_first(world_, 0);
-        for (std::size_t r = 0; r < world_; ++r) by_first[first_of(mesh, axis, r)] += values[r];
+        const auto first = [&](std::size_t r) {
+            return mesh.first_of_group(Rank{static_cast<std::int64_t>(r)}, axis).idx();
+        };
+        for (std::size_t r = 0; r < world_; ++r) by_first[first(r)] += values[r];
         PerRank sums(world_);
-        for (std::size_t r = 0; r < world_; ++r) sums[r] = by_first[first_of(mesh, axis, r)];
+        for (std::size_t r = 0; r < world_; ++r) sums[r] = by_first[first(r)];
         return sums;
-    }
-    static std::size_t first_of(const Mesh& mesh, Axis axis, std::size_t r) {
-        const MeshAxis& mine = mesh.axes()[mesh.axis_idx(axis)];
-        const auto rank = static_cast<std::int64_t>(r);
-        return static_cast<std::size_t>(rank - rank / mine.stride % mine.size * mine.stride);
     }
     PerRank bytes_of(const PerRank& rows) const {
         PerRank bytes(rows);
@@ -364,60 +363,6 @@ private:
     void fullest(const Bytes& bytes) {
         for (std::size_t r = 0; r < world_; ++r)
             cost_.activation_bytes[r] = std::max(cost_.activation_bytes[r], bytes(r));
-    }
-
-    // --- time ---
-
-    bool same_node(Rank a, Rank b) const {
-        const std::int64_t size = options_.network.ranks_per_node;
-        return a.value() / size == b.value() / size;
-    }
-    static double transfer_us(double bytes, const Link& link) { return bytes / (link.gb_per_s * 1e3); }
-
-    double ring_time_us(CollectiveKind kind, const Mesh& mesh, Axis axis, const PerRank& sent,
-                        const PerRank& received) const {
-        const MeshAxis& mine = mesh.axes()[mesh.axis_idx(axis)];
-        const auto steps = static_cast<double>(mine.size - 1);
-        double slowest = 0;
-        for (std::size_t r = 0; r < world_; ++r) {
-            const auto first = static_cast<std::int64_t>(first_of(mesh, axis, r));
-            const bool near = same_node(Rank{first}, Rank{first + (mine.size - 1) * mine.stride});
-            const Link& link = near ? options_.network.intra_node : options_.network.inter_node;
-            double bytes = static_cast<double>(received[r] - sent[r]);
-            if (kind == CollectiveKind::reduce_scatter) bytes = -bytes;
-            if (kind == CollectiveKind::all_reduce)
-                bytes = 2 * steps / static_cast<double>(mine.size) * static_cast<double>(sent[r]);
-            const double rounds = kind == CollectiveKind::all_reduce ? 2 * steps : steps;
-            slowest = std::max(slowest, rounds * link.latency_us + transfer_us(bytes, link));
-        }
-        return slowest;
-    }
-
-    // Bytes that leave and reach each rank of an all-to-all, other ranks' only: [0] inside its node, [1] beyond.
-    struct Traffic {
-        explicit Traffic(std::size_t world) : out{PerRank(world, 0), PerRank(world, 0)}, in{out}, peers{out} {}
-        void move(std::size_t from, std::size_t to, bool near, std::int64_t bytes) {
-            const std::size_t level = near ? 0 : 1;
-            out[level][from] += bytes;
-            in[level][to] += bytes;
-            ++peers[level][from];
-        }
-        std::array<PerRank, 2> out;
-        std::array<PerRank, 2> in;
-        std::array<PerRank, 2> peers;
-    };
-    double exchange_time_us(const Traffic& traffic) const {
-        double slowest = 0;
-        for (std::size_t r = 0; r < world_; ++r) {
-            double time = 0;
-            for (std::size_t level = 0; level < 2; ++level) {
-                const Link& link = level == 0 ? options_.network.intra_node : options_.network.inter_node;
-                const auto bytes = static_cast<double>(std::max(traffic.out[level][r], traffic.in[level][r]));
-                if (traffic.peers[level][r] > 0) time += link.latency_us + transfer_us(bytes, link);
-            }
-            slowest = std::max(slowest, time);
-        }
-        return slowest;
     }
 
     const Plan& plan_;
@@ -435,29 +380,6 @@ private:
 };
 
 }  // namespace
-
-ExpertOf uniform_routing(const RouterSpec& router) {
-    return [k = router.top_k, e = router.num_experts](std::int64_t, std::int64_t token, std::int64_t choice) {
-        return ExpertId{(token * k + choice) % e};
-    };
-}
-
-ExpertOf skewed_routing(const RouterSpec& router) {
-    return [uniform = uniform_routing(router)](std::int64_t layer, std::int64_t token, std::int64_t choice) {
-        return token % 2 == 0 ? ExpertId{choice} : uniform(layer, token, choice);
-    };
-}
-
-std::vector<std::vector<std::int64_t>> deal_tokens(std::int64_t num_tokens, std::int64_t num_dp) {
-    constexpr std::int64_t kSequenceLength = 16;
-    SP_ASSERT(num_tokens >= 0 && num_dp >= 1);
-    const std::int64_t num_sequences = (num_tokens + kSequenceLength - 1) / kSequenceLength;
-    const std::int64_t of_each = std::max<std::int64_t>(1, (num_sequences + num_dp - 1) / num_dp) * kSequenceLength;
-    std::vector<std::vector<std::int64_t>> tokens(static_cast<std::size_t>(num_dp));
-    for (std::int64_t token = 0; token < num_tokens; ++token)
-        tokens[static_cast<std::size_t>(token / of_each)].push_back(token);
-    return tokens;
-}
 
 StepCost cost_of(const Plan& plan, const StepOptions& options) {
     require_runnable(plan.dims);

@@ -133,6 +133,10 @@ std::vector<Rank> Mesh::group(Rank rank, std::span<const Axis> axes) const {
 
 std::vector<Rank> Mesh::group(Rank rank, Axis axis) const { return group(rank, std::span{&axis, 1}); }
 
+Rank Mesh::first_of_group(Rank rank, Axis axis) const {
+    return Rank{rank.value() - coordinate(rank, axis) * axes_[axis_idx(axis)].stride};
+}
+
 std::vector<std::vector<Rank>> Mesh::groups(std::span<const Axis> axes) const {
     std::vector<std::vector<Rank>> result;
     for (std::int64_t r = 0; r < num_ranks(); ++r) {

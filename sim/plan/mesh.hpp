@@ -40,6 +40,8 @@ public:
     // The ranks that differ from `rank` along these axes only, in the order of their coordinates (outermost first).
     [[nodiscard]] std::vector<Rank> group(Rank rank, std::span<const Axis> axes) const;
     [[nodiscard]] std::vector<Rank> group(Rank rank, Axis axis) const;
+    // The member of that group whose coordinate is 0.
+    [[nodiscard]] Rank first_of_group(Rank rank, Axis axis) const;
     // All groups of these axes, ordered by first rank.
     [[nodiscard]] std::vector<std::vector<Rank>> groups(std::span<const Axis> axes) const;
 

@@ -12,10 +12,8 @@ namespace {
 bool depends_on(const Mesh& mesh, const RankShards& shards, std::size_t dim, const MeshAxis& axis) {
     if (axis.size == 1) return false;
     for (std::size_t r = 0; r < shards.size(); ++r) {
-        const auto rank = static_cast<std::int64_t>(r);
-        const std::int64_t coordinate = rank / axis.stride % axis.size;
-        const auto first = static_cast<std::size_t>(rank - coordinate * axis.stride);
-        if (shards[r][dim] != shards[first][dim]) return true;
+        const Rank first = mesh.first_of_group(Rank{static_cast<std::int64_t>(r)}, axis.axis);
+        if (shards[r][dim] != shards[first.idx()][dim]) return true;
     }
     SP_ASSERT(static_cast<std::int64_t>(shards.size()) == mesh.num_ranks());
     return false;
