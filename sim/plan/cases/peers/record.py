@@ -80,6 +80,25 @@ def part(extent, size, rank):
     return list(range(rank * each, (rank + 1) * each))
 
 
+def add_shards(index, m, rows, q, kv, experts, width):
+    """One rank's indices of each parameter, behind those of the ranks before it."""
+    d = list(range(m["D"]))
+    shards = {
+        "tok_embeddings.weight": [rows, d],
+        "lm_head.weight": [rows, d],
+        "layers.0.attention.wq.weight": [q, d],
+        "layers.0.attention.wk.weight": [kv, d],
+        "layers.0.attention.wv.weight": [kv, d],
+        "layers.0.attention.wo.weight": [d, q],
+        "layers.0.moe.router.gate.weight": [list(range(m["E"])), d],
+        "layers.0.moe.experts.w1": [experts, width, d],
+        "layers.0.moe.experts.w2": [experts, d, width],
+        "layers.0.moe.experts.w3": [experts, width, d],
+    }
+    for name, dims in shards.items():
+        index.setdefault(name, []).append([runs(i) for i in dims])
+
+
 def megatron_shards(m, decoder, expert, tp, ep, etp):
     multiple = 128 * tp
     padded = m["V"]
@@ -90,26 +109,12 @@ def megatron_shards(m, decoder, expert, tp, ep, etp):
         t = decoder[rank]["tp"]
         e, x = expert[rank]["ep"], expert[rank]["tp"]
         rows = [i for i in part(padded, tp, t) if i < m["V"]]
-        d = list(range(m["D"]))
         # local_expert_indices = ep_rank * num_local_experts + i
         local = divide(m["E"], ep)
         experts = [e * local + i for i in range(local)]
         width = part(m["F"], etp, x)
         q, kv = part(m["H"] * m["hd"], tp, t), part(m["KV"] * m["hd"], tp, t)
-        shards = {
-            "tok_embeddings.weight": [rows, d],
-            "lm_head.weight": [rows, d],
-            "layers.0.attention.wq.weight": [q, d],
-            "layers.0.attention.wk.weight": [kv, d],
-            "layers.0.attention.wv.weight": [kv, d],
-            "layers.0.attention.wo.weight": [d, q],
-            "layers.0.moe.router.gate.weight": [list(range(m["E"])), d],
-            "layers.0.moe.experts.w1": [experts, width, d],
-            "layers.0.moe.experts.w2": [experts, d, width],
-            "layers.0.moe.experts.w3": [experts, width, d],
-        }
-        for name, dims in shards.items():
-            index.setdefault(name, []).append([runs(i) for i in dims])
+        add_shards(index, m, rows, q, kv, experts, width)
     return index
 
 
@@ -138,7 +143,6 @@ def vllm(model, dp=1, tp=1, enable_expert_parallel=False, strategy="linear", phy
     for rank in range(world):
         dp_rank, tp_rank = rank // tp, rank % tp
         flat_size, flat_rank = dp * tp, dp_rank * tp + tp_rank
-        d = list(range(m["D"]))
         heads = divide(m["H"], tp)
         q = list(range(tp_rank * heads * m["hd"], (tp_rank + 1) * heads * m["hd"]))
         if tp >= m["KV"]:
@@ -161,20 +165,7 @@ def vllm(model, dp=1, tp=1, enable_expert_parallel=False, strategy="linear", phy
             experts = list(range(m["E"]))
             each = divide(m["F"], flat_size)
             width = list(range(flat_rank * each, (flat_rank + 1) * each))
-        shards = {
-            "tok_embeddings.weight": [rows, d],
-            "lm_head.weight": [rows, d],
-            "layers.0.attention.wq.weight": [q, d],
-            "layers.0.attention.wk.weight": [kv, d],
-            "layers.0.attention.wv.weight": [kv, d],
-            "layers.0.attention.wo.weight": [d, q],
-            "layers.0.moe.router.gate.weight": [list(range(m["E"])), d],
-            "layers.0.moe.experts.w1": [experts, width, d],
-            "layers.0.moe.experts.w2": [experts, d, width],
-            "layers.0.moe.experts.w3": [experts, width, d],
-        }
-        for name, dims in shards.items():
-            index.setdefault(name, []).append([runs(i) for i in dims])
+        add_shards(index, m, rows, q, kv, experts, width)
     every = list(range(world))
     groups = {
         "tp": [every[i : i + tp] for i in range(0, world, tp)],
