@@ -1,6 +1,7 @@
 // ModelConfig: the architecture as validated data. Parsed once from config.json, immutable, always valid: no other
 // function re-checks it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -77,6 +78,10 @@ struct ModelConfig {
 
     bool operator==(const ModelConfig&) const = default;
     [[nodiscard]] bool is_moe(std::int64_t layer) const { return mlp[static_cast<std::size_t>(layer)] == MlpKind::moe; }
+    [[nodiscard]] std::optional<std::int64_t> first_moe_layer() const {
+        const auto found = std::find(mlp.begin(), mlp.end(), MlpKind::moe);
+        return found == mlp.end() ? std::nullopt : std::optional<std::int64_t>{found - mlp.begin()};
+    }
     // The attention of a family that has this kind; throws std::bad_variant_access for another.
     [[nodiscard]] const GroupedQueryAttention& grouped_query() const {
         return std::get<GroupedQueryAttention>(attention);

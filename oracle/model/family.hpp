@@ -38,6 +38,9 @@ enum class Role : std::uint8_t {
     lm_head,         // [V,D]
 };
 [[nodiscard]] std::string_view name_of(Role role);
+[[nodiscard]] constexpr bool is_routed_expert(Role role) {
+    return role == Role::expert_w1 || role == Role::expert_w2 || role == Role::expert_w3;
+}
 
 // Where a part of a parameter comes from. The element of the parameter at index p, p inside param_box, is the element t
 // of the checkpoint tensor with

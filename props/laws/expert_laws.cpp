@@ -100,7 +100,7 @@ std::optional<std::string> weights_in_proportion(const StageRecord& first, const
 
 std::optional<std::string> output_is_linear(Subject& subject) {
     if (!can_vary(subject)) return std::nullopt;
-    const auto layer = static_cast<std::int64_t>(*first_moe_stage(subject.model().config)) - 1;
+    const std::int64_t layer = *subject.model().config.first_moe_layer();
     const Plan& plan = subject.plan();
     const Model without = with_w2(subject.loaded_model(), plan, layer,
                                   [](std::span<std::byte> bytes, DType) { std::ranges::fill(bytes, std::byte{0}); });
@@ -181,9 +181,7 @@ Model reordered(const Model& model, const std::vector<std::int64_t>& order) {
     std::vector<std::string> gates;
     for (const Parameter& parameter : model.parameters) {
         if (parameter.role == Role::router_gate) gates.push_back(parameter.sources.front().tensor);
-        const bool expert =
-            parameter.role == Role::expert_w1 || parameter.role == Role::expert_w2 || parameter.role == Role::expert_w3;
-        if (!expert) continue;
+        if (!is_routed_expert(parameter.role)) continue;
         SP_ASSERT(parameter.sources.size() == order.size());
         for (std::size_t i = 0; i < order.size(); ++i)
             taken_from.emplace(parameter.sources[i].tensor,

@@ -74,9 +74,9 @@ std::string_view token_difference(const Place& a, const Place& b, std::int64_t b
 }
 
 std::optional<std::size_t> first_moe_stage(const ModelConfig& config) {
-    const auto found = std::ranges::find(config.mlp, MlpKind::moe);
-    if (found == config.mlp.end()) return std::nullopt;
-    return static_cast<std::size_t>(found - config.mlp.begin()) + 1;  // the embeddings are stage 0
+    const std::optional<std::int64_t> layer = config.first_moe_layer();
+    if (!layer) return std::nullopt;
+    return static_cast<std::size_t>(*layer) + 1;  // the embeddings are stage 0
 }
 
 }  // namespace shardproof::props

@@ -86,9 +86,9 @@ std::optional<Planted> owner_by_floor(const Healthy& healthy) {
 
 std::optional<Planted> replica_by_own_index(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    const auto moe = std::ranges::find(plan.config.mlp, MlpKind::moe);
-    if (plan.dims.ep() == 1 || moe == plan.config.mlp.end()) return std::nullopt;
-    const bool any_twice = !expert_map(plan, moe - plan.config.mlp.begin()).replicas.empty();
+    const std::optional<std::int64_t> first = plan.config.first_moe_layer();
+    if (plan.dims.ep() == 1 || !first) return std::nullopt;
+    const bool any_twice = !expert_map(plan, *first).replicas.empty();
     if (plan.dims.efsdp() == 1 && !any_twice) return std::nullopt;
     // Holder c works on an expert where the one it picks, c plus the expert's id, is itself: all of them, or none.
     return with_experts([&plan](Rank, std::int64_t layer, const RouterSpec&, sim::Routing& routing) {

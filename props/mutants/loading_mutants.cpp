@@ -14,7 +14,6 @@ namespace {
 
 bool is_gate(Role role) { return role == Role::expert_w1 || role == Role::ffn_w1; }
 bool is_up(Role role) { return role == Role::expert_w3 || role == Role::ffn_w3; }
-bool is_expert(Role role) { return role == Role::expert_w1 || role == Role::expert_w2 || role == Role::expert_w3; }
 
 std::size_t other_half(const Plan& plan, std::size_t p) {
     const auto role_of_other = [](Role role) {
@@ -79,7 +78,7 @@ std::optional<Planted> fused_block(const Healthy& healthy) {
         const ParamPlan& param = plan.params[p];
         if (!is_cut(param)) return;
         const bool gate = is_gate(param.parameter.role);
-        const std::size_t dim = is_expert(param.parameter.role) ? 1 : 0;
+        const std::size_t dim = is_routed_expert(param.parameter.role) ? 1 : 0;
         // Rank t's block of the fused rows begins at twice where its block of one half begins; it holds "its" w1, then
         // "its" w3. An index i of the half is therefore row i + begin of the fused parameter, or i + end.
         const Run own = chunk(param.parameter.shape[dim], tp, plan.meshes.dense.coordinate(rank, Axis::tp));
@@ -104,7 +103,8 @@ std::optional<Planted> first_experts_everywhere(const Healthy& healthy) {
     if (plan.dims.ep() == 1) return std::nullopt;
     const std::size_t ep = plan.meshes.sparse.axis_idx(Axis::ep);
     const auto is_dealt_in_order = [ep](const ParamPlan& param) {
-        return is_expert(param.parameter.role) && std::holds_alternative<ShardDim>(param.placement.placements[ep]);
+        return is_routed_expert(param.parameter.role) &&
+               std::holds_alternative<ShardDim>(param.placement.placements[ep]);
     };
     if (std::ranges::none_of(plan.params, is_dealt_in_order)) return std::nullopt;
     return with_load([&plan, is_dealt_in_order](Rank rank, std::size_t p, LoadPlan& load_plan) {
@@ -124,8 +124,6 @@ LoadPlan in_shape_of(const LoadPlan& planned, LoadPlan other) {
     other.shape = planned.shape;
     return other;
 }
-
-bool has_moe_layer(const Plan& plan) { return std::ranges::count(plan.config.mlp, MlpKind::moe) > 0; }
 
 // The dims of a tensor that is one expert's matrix, read as if it lay transposed.
 Parameter transposed(Parameter parameter) {
@@ -164,16 +162,16 @@ std::optional<Planted> remainder_on_the_last_rank(const Healthy& healthy) {
     const std::int64_t ep = plan.dims.ep();
     const std::int64_t experts = plan.config.router.num_experts;
     // Several axes on the same dim have no remainder of their own.
-    if (ep == 1 || plan.dims.efsdp() > 1 || experts % ep == 0 || !has_moe_layer(plan)) return std::nullopt;
+    if (ep == 1 || plan.dims.efsdp() > 1 || experts % ep == 0 || !plan.config.first_moe_layer()) return std::nullopt;
     Planted planted;
     planted.plan = plan;
     const std::size_t axis = plan.meshes.sparse.axis_idx(Axis::ep);
     for (ParamPlan& param : planted.plan->params) {
-        if (is_expert(param.parameter.role)) param.placement.placements[axis] = rest_to_the_last(experts, ep);
+        if (is_routed_expert(param.parameter.role)) param.placement.placements[axis] = rest_to_the_last(experts, ep);
     }
     planted.faults.on_load = [&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const ParamPlan& param = plan.params[p];
-        if (!is_expert(param.parameter.role)) return;
+        if (!is_routed_expert(param.parameter.role)) return;
         std::vector<IndexRuns> index = shard_of(plan, p, rank);
         index[0] = first_of(index[0], load_plan.shape[0]);
         load_plan = in_shape_of(load_plan, make_load_plan(param.parameter, param.dtype, index));
@@ -183,7 +181,7 @@ std::optional<Planted> remainder_on_the_last_rank(const Healthy& healthy) {
 
 std::optional<Planted> transposed_twice(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    if (!has_moe_layer(plan)) return std::nullopt;
+    if (!plan.config.first_moe_layer()) return std::nullopt;
     return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const ParamPlan& param = plan.params[p];
         if (param.parameter.role != Role::expert_w3) return;
@@ -193,10 +191,10 @@ std::optional<Planted> transposed_twice(const Healthy& healthy) {
 
 std::optional<Planted> unmatched_expert_keys(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    if (!has_moe_layer(plan)) return std::nullopt;
+    if (!plan.config.first_moe_layer()) return std::nullopt;
     return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
         ParamPlan param = plan.params[p];
-        if (!is_expert(param.parameter.role)) return;
+        if (!is_routed_expert(param.parameter.role)) return;
         param.parameter.sources.pop_back();
         load_plan = make_load_plan(param.parameter, param.dtype, shard_of(plan, p, rank));
     });
@@ -205,7 +203,7 @@ std::optional<Planted> unmatched_expert_keys(const Healthy& healthy) {
 std::optional<Planted> cast_makes_a_copy(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
     const auto is_cast = [](const ParamPlan& param) {
-        return is_expert(param.parameter.role) && param.dtype != DType::F32;
+        return is_routed_expert(param.parameter.role) && param.dtype != DType::F32;
     };
     if (std::ranges::none_of(plan.params, is_cast)) return std::nullopt;
     return with_load([&plan, is_cast](Rank, std::size_t p, LoadPlan& load_plan) {
@@ -215,19 +213,19 @@ std::optional<Planted> cast_makes_a_copy(const Healthy& healthy) {
 
 std::optional<Planted> empty_slice(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    if (plan.dims.ep() == 1 || !has_moe_layer(plan)) return std::nullopt;
+    if (plan.dims.ep() == 1 || !plan.config.first_moe_layer()) return std::nullopt;
     return with_load([&plan](Rank, std::size_t p, LoadPlan& load_plan) {
-        if (is_expert(plan.params[p].parameter.role)) load_plan.copies.clear();
+        if (is_routed_expert(plan.params[p].parameter.role)) load_plan.copies.clear();
     });
 }
 
 std::optional<Planted> saved_under_local_ids(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    if (plan.dims.ep() == 1 || !has_moe_layer(plan)) return std::nullopt;
+    if (plan.dims.ep() == 1 || !plan.config.first_moe_layer()) return std::nullopt;
     Planted planted;
     planted.on_save = [&plan](Rank rank, std::size_t p, LoadPlan& store_plan) {
         const ParamPlan& param = plan.params[p];
-        if (!is_expert(param.parameter.role)) return;
+        if (!is_routed_expert(param.parameter.role)) return;
         std::vector<IndexRuns> index = shard_of(plan, p, rank);
         if (!index[0].empty()) index[0] = {{0, num_indices(index[0])}};
         store_plan = make_load_plan(param.parameter, param.dtype, index);

@@ -7,22 +7,13 @@
 namespace shardproof {
 namespace {
 
-void append(IndexRuns& runs, Run run) {
-    if (run.size() <= 0) return;
-    if (!runs.empty() && runs.back().end == run.begin) {
-        runs.back().end = run.end;
-    } else {
-        runs.push_back(run);
-    }
-}
-
 // Positions `window` of the concatenation of `runs`, appended to `out`.
 void append_positions(IndexRuns& out, const IndexRuns& runs, Run window) {
     std::int64_t position = 0;
     for (const Run& run : runs) {
         const std::int64_t from = std::max(window.begin, position);
         const std::int64_t to = std::min(window.end, position + run.size());
-        if (from < to) append(out, {run.begin + (from - position), run.begin + (to - position)});
+        if (from < to) append_run(out, {run.begin + (from - position), run.begin + (to - position)});
         position += run.size();
     }
 }
@@ -70,6 +61,15 @@ std::vector<std::size_t> axes_on(const Mesh& mesh, std::span<const Placement> pl
         if (dim_of(placements[i]) == static_cast<std::ptrdiff_t>(dim)) axes.push_back(i);
     }
     return axes;
+}
+
+void append_run(IndexRuns& runs, Run run) {
+    if (run.size() <= 0) return;
+    if (!runs.empty() && runs.back().end == run.begin) {
+        runs.back().end = run.end;
+    } else {
+        runs.push_back(run);
+    }
 }
 
 Run chunk(std::int64_t extent, std::int64_t parts, std::int64_t idx) {

@@ -34,6 +34,12 @@ std::vector<IndexRuns> experts_of_peers(const Plan& plan, const ParamPlan& param
 
 }  // namespace
 
+std::size_t ExpertMap::num_held() const {
+    std::size_t count = 0;
+    for (const std::vector<ExpertId>& of_peer : held) count += of_peer.size();
+    return count;
+}
+
 bool dispatches_own_rows(const Plan& plan) {
     return std::any_of(plan.params.begin(), plan.params.end(), [](const ParamPlan& param) {
         return param.parameter.role == Role::expert_w1 && param.placement.mesh == MeshKind::sparse;
@@ -109,8 +115,7 @@ DispatchPlan plan_dispatch(const ExpertMap& experts, std::span<const ExpertId> e
     plan.rows_to_peer.assign(static_cast<std::size_t>(experts.num_peers), 0);
     plan.rows_to_expert.assign(experts.home.size(), 0);
     for (const ExpertId e : expert_ids) ++plan.rows_to_expert[e.idx()];
-    std::size_t num_held = 0;
-    for (const std::vector<ExpertId>& held : experts.held) num_held += held.size();
+    const std::size_t num_held = experts.num_held();
     plan.rows_to_held.assign(num_held, 0);
     for (const std::size_t place : places) ++plan.rows_to_held[place];
 

@@ -19,6 +19,7 @@ struct ExpertMap {
     std::vector<ExpertHome> home;                    // one an expert: its first holder
     std::vector<std::vector<ExpertId>> held;         // one a peer, in storage order
     std::vector<std::vector<ExpertHome>> replicas{};  // one list an expert, the home first; empty where none has two
+    [[nodiscard]] std::size_t num_held() const;       // by all peers together
 };
 // Whether each rank dispatches its own rows to the ranks that hold experts: routed experts lie on the sparse mesh.
 // Otherwise (experts cut by tp, on the dense mesh) every rank works on all rows of its tp group by itself.

@@ -148,9 +148,7 @@ private:
 
     // Experts are said on the mesh where rule sets have them, if they can be; all else is on the dense one.
     [[nodiscard]] std::vector<MeshKind> meshes_to_try() const {
-        const bool experts = parameter_.role == Role::expert_w1 || parameter_.role == Role::expert_w2 ||
-                             parameter_.role == Role::expert_w3;
-        if (!experts) return {MeshKind::dense};
+        if (!is_routed_expert(parameter_.role)) return {MeshKind::dense};
         if (plan_.dims.ep() > 1) return {MeshKind::sparse, MeshKind::dense};
         return {MeshKind::dense, MeshKind::sparse};
     }
@@ -250,10 +248,7 @@ std::map<std::string, const GivenParam*, std::less<>> by_name(const GivenLayout&
 Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, const std::vector<DType>& dtypes,
                const ParallelDims& dims, const GivenLayout& given) {
     SP_ASSERT(parameters.size() == dtypes.size());
-    if (dims.pp() > 1 && !parameters.empty()) {
-        throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
-                          "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
-    }
+    require_placeable(dims, parameters);
     Plan plan{dims, given.rules, meshes_of(given, dims), config, {}, {}};
     for (const GivenMesh& mesh : given.meshes)
         take_mesh(given, mesh, mesh.kind == MeshKind::dense ? plan.meshes.dense : plan.meshes.sparse);

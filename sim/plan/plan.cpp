@@ -66,14 +66,24 @@ std::size_t Plan::param_idx(std::string_view name) const {
     return 0;
 }
 
+void require_placeable(const ParallelDims& dims, const std::vector<Parameter>& parameters) {
+    if (dims.pp() == 1 || parameters.empty()) return;
+    throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
+                      "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
+}
+
+std::vector<DType> dtypes_of(const Model& model) {
+    std::vector<DType> dtypes;
+    dtypes.reserve(model.parameters.size());
+    for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
+    return dtypes;
+}
+
 Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, const std::vector<DType>& dtypes,
                const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
     SP_ASSERT(parameters.size() == dtypes.size());
     check_rules(rules, dims, config, options);
-    if (dims.pp() > 1 && !parameters.empty()) {
-        throw InputError{{"command line", "--pp", std::to_string(dims.pp()),
-                          "must be 1 to place parameters (the first is " + parameters.front().name + ")"}};
-    }
+    require_placeable(dims, parameters);
     Plan plan{dims, std::string{rules.name}, rules.meshes(dims), config, {}, {}};
     plan.params.reserve(parameters.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -91,10 +101,7 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
 }
 
 Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules, const RuleOptions& options) {
-    std::vector<DType> dtypes;
-    dtypes.reserve(model.parameters.size());
-    for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
-    return make_plan(model.config, model.parameters, dtypes, dims, rules, options);
+    return make_plan(model.config, model.parameters, dtypes_of(model), dims, rules, options);
 }
 
 std::vector<IndexRuns> shard_of(const Plan& plan, std::size_t param_idx, Rank rank) {

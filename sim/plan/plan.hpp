@@ -51,6 +51,11 @@ struct Plan {
 [[nodiscard]] Plan make_plan(const Model& model, const ParallelDims& dims, const RuleSet& rules,
                              const RuleOptions& options = {});
 
+// What every make_plan() stands on: a stage of pp has only some of the parameters (throws InputError naming the first),
+// and the dtypes of a model's parameters, in their order.
+void require_placeable(const ParallelDims& dims, const std::vector<Parameter>& parameters);
+[[nodiscard]] std::vector<DType> dtypes_of(const Model& model);
+
 // One line where DTensor's description of a parameter contradicts its storage; names the first such rank.
 void append_placement_warnings(const Plan& plan, const ParamPlan& param, std::vector<std::string>& warnings);
 

@@ -10,8 +10,6 @@
 namespace shardproof {
 namespace {
 
-bool is_expert(Role role) { return role == Role::expert_w1 || role == Role::expert_w2 || role == Role::expert_w3; }
-
 Axis gathered_axis(MeshKind kind) { return kind == MeshKind::sparse ? Axis::efsdp : Axis::fsdp; }
 
 // What a rank computes with: its shard with FSDP's axis gathered.
@@ -31,13 +29,7 @@ std::vector<IndexRuns> joined(const Plan& plan, std::size_t param_idx, Rank rank
     IndexRuns runs;
     for (const Rank member : mesh.group(rank, gather.axis)) {
         const std::vector<IndexRuns> piece = shard_of(plan, param_idx, member);
-        for (const Run& run : piece[gather.dim]) {
-            if (!runs.empty() && runs.back().end == run.begin) {
-                runs.back().end = run.end;
-            } else {
-                runs.push_back(run);
-            }
-        }
+        for (const Run& run : piece[gather.dim]) append_run(runs, run);
     }
     index[gather.dim] = std::move(runs);
     return index;
@@ -58,7 +50,7 @@ std::optional<std::string> differs(const Plan& plan, std::size_t param_idx, cons
         return "lies on the mesh " + std::string{name_of(mine.placement.mesh)} + ", " + rules.rules + " has it on " +
                std::string{name_of(theirs.placement.mesh)};
     }
-    const bool experts = is_expert(mine.parameter.role) && mine.placement.mesh == MeshKind::sparse;
+    const bool experts = is_routed_expert(mine.parameter.role) && mine.placement.mesh == MeshKind::sparse;
     const Mesh& mesh = plan.mesh(mine.placement.mesh);
     for (std::int64_t r = 0; r < plan.world(); ++r) {
         const Rank rank{r};
@@ -82,7 +74,7 @@ std::optional<NotRunnable> experts_disagree(const Plan& plan) {
     for (const ParamPlan& first : plan.params) {
         if (first.parameter.role != Role::expert_w1) continue;
         for (const ParamPlan& other : plan.params) {
-            if (!is_expert(other.parameter.role) || other.parameter.layer != first.parameter.layer) continue;
+            if (!is_routed_expert(other.parameter.role) || other.parameter.layer != first.parameter.layer) continue;
             if (other.placement.mesh != first.placement.mesh)
                 return NotRunnable{other.parameter.name, "lies on another mesh than " + first.parameter.name};
             for (std::int64_t r = 0; r < plan.world(); ++r) {

@@ -11,6 +11,9 @@
 
 namespace shardproof {
 
+// Adds a run at the end: to the last one where it goes on from there; an empty one not at all.
+void append_run(IndexRuns& runs, Run run);
+
 // Part `idx` of `extent` indices cut into `parts` as torch.chunk does: ceil(extent/parts) each; an empty part begins at
 // `extent`.
 [[nodiscard]] Run chunk(std::int64_t extent, std::int64_t parts, std::int64_t idx);

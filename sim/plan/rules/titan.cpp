@@ -77,15 +77,9 @@ std::optional<ParamPlacement> place_model_parallel(Role role, const ParallelDims
     return placed;
 }
 
-bool is_routed_expert(Role role) {
-    return role == Role::expert_w1 || role == Role::expert_w2 || role == Role::expert_w3;
-}
-
 std::size_t hidden_width_dim(Role role) { return role == Role::expert_w2 ? 2 : 1; }
 
-bool has_experts(const ModelConfig& config) {
-    return std::find(config.mlp.begin(), config.mlp.end(), MlpKind::moe) != config.mlp.end();
-}
+bool has_experts(const ModelConfig& config) { return config.first_moe_layer().has_value(); }
 
 bool has_dense_mlp(const ModelConfig& config) {
     return std::find(config.mlp.begin(), config.mlp.end(), MlpKind::dense) != config.mlp.end();
@@ -95,14 +89,18 @@ void require_one(const char* option, std::int64_t degree, const char* rules) {
     if (degree != 1) refuse(option, degree, std::string{"must be 1 for rules "} + rules);
 }
 
-void check_model_parallel(const ParallelDims& dims, const ModelConfig& config) {
-    std::visit([&](const auto& spec) { check_heads(dims, spec); }, config.attention);
+void check_expert_parallel(const ParallelDims& dims, const ModelConfig& config) {
     if (has_experts(config) && dims.ep() > config.router.num_experts) {
         refuse("--ep", dims.ep(), "must be <= num_experts (" + std::to_string(config.router.num_experts) + ")");
     }
 }
 
-void check_as_titan_infer(const ParallelDims& dims, const ModelConfig& config, const char* rules) {
+void check_model_parallel(const ParallelDims& dims, const ModelConfig& config) {
+    std::visit([&](const auto& spec) { check_heads(dims, spec); }, config.attention);
+    check_expert_parallel(dims, config);
+}
+
+void check_inference_degrees(const ParallelDims& dims, const char* rules) {
     require_one("--dp-replicate", dims.dp_replicate(), rules);
     require_one("--cp", dims.cp(), rules);
     require_one("--pp", dims.pp(), rules);
@@ -110,6 +108,10 @@ void check_as_titan_infer(const ParallelDims& dims, const ModelConfig& config, c
     if (dims.ep() != 1 && dims.ep() != all) {
         refuse("--ep", dims.ep(), "must be 1 or dp_shard*tp (" + std::to_string(all) + ") for rules " + rules);
     }
+}
+
+void check_as_titan_infer(const ParallelDims& dims, const ModelConfig& config, const char* rules) {
+    check_inference_degrees(dims, rules);
     check_model_parallel(dims, config);
 }
 

@@ -9,7 +9,6 @@ namespace shardproof {
 
 // tp on the dense mesh, ep on the sparse one; every other axis replicates. nullopt: no row for this role.
 [[nodiscard]] std::optional<ParamPlacement> place_model_parallel(Role role, const ParallelDims& dims);
-[[nodiscard]] bool is_routed_expert(Role role);
 // The dim of a routed expert's parameter that a tensor-parallel cut of the hidden width takes: 1 of w1 and w3, 2 of w2.
 [[nodiscard]] std::size_t hidden_width_dim(Role role);
 [[nodiscard]] bool has_experts(const ModelConfig& config);
@@ -21,7 +20,12 @@ void require_one(const char* option, std::int64_t degree, const char* rules);
 // Refusals common to all: tp must divide num_heads and num_kv_heads, ep must not exceed num_experts.
 void check_model_parallel(const ParallelDims& dims, const ModelConfig& config);
 
-// The degrees that titan-infer takes: dp_replicate = cp = pp = 1, ep is 1 or dp_shard*tp.
+// ep must not exceed num_experts, where there are experts.
+void check_expert_parallel(const ParallelDims& dims, const ModelConfig& config);
+
+// The degrees that inference takes: dp_replicate = cp = pp = 1, ep is 1 or dp_shard*tp.
+void check_inference_degrees(const ParallelDims& dims, const char* rules);
+// The same, and check_model_parallel().
 void check_as_titan_infer(const ParallelDims& dims, const ModelConfig& config, const char* rules);
 
 namespace titan_train {

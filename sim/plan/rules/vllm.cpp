@@ -82,13 +82,7 @@ void check_map(const ParallelDims& dims, const ModelConfig& config, const RuleOp
 
 IndexRuns merged(const std::vector<std::int64_t>& indices) {
     IndexRuns runs;
-    for (const std::int64_t i : indices) {
-        if (!runs.empty() && runs.back().end == i) {
-            ++runs.back().end;
-        } else {
-            runs.push_back({i, i + 1});
-        }
-    }
+    for (const std::int64_t i : indices) append_run(runs, {i, i + 1});
     return runs;
 }
 
@@ -144,20 +138,12 @@ std::int64_t expert_tp(const ParallelDims& dims) { return dims.ep() > 1 ? 1 : di
 }  // namespace
 
 void check(const ParallelDims& dims, const ModelConfig& config, const RuleOptions& options) {
-    require_one("--dp-replicate", dims.dp_replicate(), "vllm");
-    require_one("--cp", dims.cp(), "vllm");
-    require_one("--pp", dims.pp(), "vllm");
-    const std::int64_t all = dims.dp_shard() * dims.tp();
-    if (dims.ep() != 1 && dims.ep() != all) {
-        refuse("--ep", dims.ep(), "must be 1 or dp_shard*tp (" + std::to_string(all) + ") for rules vllm");
-    }
+    check_inference_degrees(dims, "vllm");
     std::visit([&](const auto& spec) { check_heads(spec, dims.tp()); }, config.attention);
     require_divides("--tp", dims.tp(), padded_to(config.vocab_size, kVocabularyMultiple), "the padded vocab_size");
     if (has_dense_mlp(config)) require_divides("--tp", dims.tp(), config.dense_intermediate_size, "intermediate_size");
     if (!has_experts(config)) return;
-    if (dims.ep() > config.router.num_experts) {
-        refuse("--ep", dims.ep(), "must be <= num_experts (" + std::to_string(config.router.num_experts) + ")");
-    }
+    check_expert_parallel(dims, config);
     if (config.moe_intermediate_size % expert_tp(dims) != 0) {
         refuse("--dp-shard", dims.dp_shard(),
                "times tp must divide moe_intermediate_size (" + std::to_string(config.moe_intermediate_size) +
