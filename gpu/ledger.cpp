@@ -197,7 +197,7 @@ void Ledger::give_up(DeviceStall::Kind kind, const std::string& reason) {
             stall.message = fmt::format("{}: {}", prefix_of(kind), reason);
             break;
         case DeviceStall::Kind::deadline:
-            stall.message = fmt::format("deadline of {:g} s passed: {}", deadline_s_, describe(scene));
+            stall.message = fmt::format("{}: {}", deadline_passed(deadline_s_), describe(scene));
             break;
         case DeviceStall::Kind::peer_lost:
             stall.message = fmt::format("{}: {}: {}", prefix_of(kind), reason, describe(scene));

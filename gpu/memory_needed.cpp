@@ -45,7 +45,7 @@ RowCounts count_rows(const Plan& plan, std::int64_t layer, Rank rank, std::span<
         for (const Rank member : group.ranks) rows += rows_of_rank[member.idx()];
         return rows;
     };
-    const RowsOf way = rows_to_dispatch(plan.dims);
+    const RowsOf way = rows_to_dispatch(plan);
     const std::int64_t own = rows_of_rank[rank.idx()];
     RowCounts rows{.routed = own, .dispatched = own, .may_arrive = 0};
     if (way == RowsOf::everyone) {

@@ -18,7 +18,7 @@ namespace shardproof::gpu {
 // What a rank's rows do. Without expert parallelism they stay, and tp ranks add up partial sums; with it a rank
 // dispatches its own rows, or, where tp ranks hold the same rows, its slice of them.
 enum class RowsOf : std::uint8_t { everyone, rank, slice };
-[[nodiscard]] RowsOf rows_to_dispatch(const ParallelDims& dims);
+[[nodiscard]] RowsOf rows_to_dispatch(const Plan& plan);
 
 // One local rank at work. Buffers grow and are poisoned before each run.
 struct RankWork {

@@ -8,9 +8,9 @@
 
 namespace shardproof::gpu {
 
-RowsOf rows_to_dispatch(const ParallelDims& dims) {
-    if (dims.ep() == 1) return RowsOf::everyone;
-    return dims.tp() == 1 || dims.sequence_parallel() ? RowsOf::rank : RowsOf::slice;
+RowsOf rows_to_dispatch(const Plan& plan) {
+    if (!dispatches_own_rows(plan)) return RowsOf::everyone;
+    return plan.dims.tp() == 1 || plan.dims.sequence_parallel() ? RowsOf::rank : RowsOf::slice;
 }
 
 RankWork::RankWork(const LocalRank& rank) : local{rank} {
@@ -28,8 +28,8 @@ MoeLayer::MoeLayer(const Plan& plan, Transport& transport, Ledger& ledger, std::
       ledger_{ledger},
       ranks_{ranks},
       arithmetic_{arithmetic},
-      rows_of_{rows_to_dispatch(plan.dims)},
-      gathers_input_{plan.dims.ep() == 1 && plan.dims.tp() > 1 && plan.dims.sequence_parallel()},
+      rows_of_{rows_to_dispatch(plan)},
+      gathers_input_{rows_of_ == RowsOf::everyone && plan.dims.tp() > 1 && plan.dims.sequence_parallel()},
       dispatcher_{dispatcher.make(transport, ledger, ranks)},
       grouped_gemm_name_{grouped_gemm},
       parts_(ranks.size()) {

@@ -1,11 +1,9 @@
 #include "gpu/rank_memory.hpp"
 
-#include <fmt/format.h>
-
 #include <cstring>
 
-#include "gpu/ledger.hpp"
 #include "gpu/patience.hpp"
+#include "gpu/stall.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
@@ -19,8 +17,7 @@ std::span<std::byte> Staging::next(std::int64_t bytes) {
         if (!patience.pause() || std::chrono::steady_clock::now() < deadline) continue;
         throw StallError{{.kind = DeviceStall::Kind::deadline,
                           .waits = {},
-                          .message = fmt::format("deadline of {:g} s passed: a copy of weights to a device is not done",
-                                                 deadline_s_)}};
+                          .message = deadline_passed(deadline_s_) + ": a copy of weights to a device is not done"}};
     }
     half.busy = false;
     half.bytes.reserve(bytes);

@@ -31,6 +31,8 @@ DeviceStall::Kind stall_kind(Trouble::Kind kind) {
     return kind == Trouble::Kind::mismatch ? DeviceStall::Kind::mismatch : DeviceStall::Kind::peer_lost;
 }
 
+std::string deadline_passed(double seconds) { return fmt::format("deadline of {:g} s passed", seconds); }
+
 std::string_view prefix_of(DeviceStall::Kind kind) {
     switch (kind) {
         case DeviceStall::Kind::deadline:

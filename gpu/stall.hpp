@@ -31,6 +31,8 @@ private:
     DeviceStall stall_;
 };
 [[nodiscard]] DeviceStall::Kind stall_kind(Trouble::Kind kind);
+// "deadline of 5 s passed".
+[[nodiscard]] std::string deadline_passed(double seconds);
 // "mismatched collective", "peer lost": what a report begins with.
 [[nodiscard]] std::string_view prefix_of(DeviceStall::Kind kind);
 

@@ -149,8 +149,7 @@ std::vector<std::vector<std::byte>> shares_of_all(std::vector<std::byte> mine, g
             if (absent.empty()) return shares;
             if (gone) throw peers_lost(processes.rank, absent, step, *gone);
             gone = why_gone(store, absent);
-            if (!gone && std::chrono::steady_clock::now() >= deadline)
-                gone = fmt::format("deadline of {:g} s passed", deadline_s);
+            if (!gone && std::chrono::steady_clock::now() >= deadline) gone = gpu::deadline_passed(deadline_s);
         }
     } catch (const EnvironmentError& error) {
         throw peers_lost(processes.rank, absent, step, error.what());

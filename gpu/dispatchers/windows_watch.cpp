@@ -1,11 +1,10 @@
 #include "gpu/dispatchers/windows_watch.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <string_view>
-#include <thread>
 
+#include "gpu/transport/bounded.hpp"
 #include "oracle/model/error.hpp"
 
 namespace shardproof::gpu {
@@ -69,16 +68,11 @@ WindowWatch WindowsWatch::of(std::size_t local_idx) const {
 bool WindowsWatch::stopped() const { return *static_cast<volatile std::int32_t*>(stop_word()) != 0; }
 
 void WindowsWatch::stop() noexcept {
-    using std::chrono::steady_clock;
     *static_cast<volatile std::int32_t*>(stop_word()) = 1;
     // A kernel that waits leaves within a millisecond or two, one that stores rows a little later. A stream that is
     // still busy then is so with something else; kernels of ours that come behind it do nothing.
-    const auto until = steady_clock::now() + std::chrono::milliseconds{250};
-    const auto idle = [](const LocalRank& local) { return cudaStreamQuery(local.stream.raw()) != cudaErrorNotReady; };
-    while (!std::ranges::all_of(ranks_, idle) && steady_clock::now() < until) {
-        std::this_thread::sleep_for(std::chrono::milliseconds{1});
-    }
-    static_cast<void>(cudaGetLastError());  // "not ready" would be taken for the next launch's error
+    constexpr double kLeave_s = 0.25;
+    (void)streams_idle_within(kLeave_s, ranks_);
 }
 
 std::optional<std::string> WindowsWatch::trouble() const {

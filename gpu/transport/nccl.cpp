@@ -33,7 +33,6 @@ struct NcclTransport::Impl {
 
     void enqueue(std::span<const DeviceCall> calls);
     void abort() noexcept;
-    void wait_for_streams() const noexcept;
     // An error of NCCL is most often what a peer's giving up looks like: where the store knows who and why, that.
     template <class Body>
     void with_cause(Body body);
@@ -56,24 +55,15 @@ void NcclTransport::Impl::abort() noexcept {
         constexpr double kLeave_s = 2;
         if (!ends_within(kLeave_s, [&functions = f, all] { revoke_all(functions, all); }))
             std::fprintf(stderr, "shardproof: NCCL did not end its calls within %g s\n", kLeave_s);
-        wait_for_streams();
+        // A stream that is still busy after a while is so with something else.
+        constexpr double kBusy_s = 1;
+        (void)streams_idle_within(kBusy_s, options.local_ranks);
         const double seconds = std::clamp(options.deadline_s, 2.0, 20.0);
         if (!ends_within(seconds, [&functions = f, all] { abort_all(functions, all); }))
             std::fprintf(stderr, "shardproof: NCCL did not end its calls within %g s of the abort\n", seconds);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "shardproof: aborting NCCL: %s\n", error.what());
     }
-}
-
-// A stream that is still busy after a while is so with something else.
-void NcclTransport::Impl::wait_for_streams() const noexcept {
-    constexpr double kBusy_s = 1;
-    const auto until = moment_in(kBusy_s);
-    const auto idle = [](const LocalRank& local) { return cudaStreamQuery(local.stream.raw()) != cudaErrorNotReady; };
-    Patience patience;
-    while (!std::ranges::all_of(options.local_ranks, idle) && std::chrono::steady_clock::now() < until)
-        (void)patience.pause();
-    (void)cudaGetLastError();  // "not ready" would be taken for the next launch's error
 }
 
 template <class Body>

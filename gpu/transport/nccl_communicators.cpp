@@ -74,7 +74,7 @@ void NcclCommunicators::finish(ncclComm_t comm, std::string_view what, Moment de
         if (const auto cause = peers_.trouble(Transport::Look::now_and_then)) stall(*cause);
         if (std::chrono::steady_clock::now() >= deadline)
             stall(DeviceStall::Kind::deadline,
-                  fmt::format("deadline of {:g} s passed: {} did not end", options_.deadline_s, what));
+                  fmt::format("{}: {} did not end", deadline_passed(options_.deadline_s), what));
     }
 }
 
@@ -164,7 +164,7 @@ void NcclCommunicators::report(const RankGroup& group, DeviceStall stall) {
     }
     std::ranges::sort(stall.waits, {}, &DeviceStall::Wait::rank);
     const std::string why = stall.kind == DeviceStall::Kind::deadline
-                                ? fmt::format("deadline of {:g} s passed", options_.deadline_s)
+                                ? deadline_passed(options_.deadline_s)
                                 : fmt::format("{}: {}", prefix_of(stall.kind), stall.message);
     stall.message = fmt::format("{}: rank {} waits in {}", why, stall.waits.at(0).rank.value(), call);
     if (!absent.empty())
