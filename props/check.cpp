@@ -92,29 +92,29 @@ std::optional<Mismatch> judge_stage_load(const Model& model, const Plan& plan, c
 }
 
 Mismatch stall_mismatch(const StageRecord& stage, const sim::Stall& stall) {
-    return {.layer = name_of(stage.kind, stage.layer),
-            .rank = stall.waits.empty() ? Rank{0} : stall.waits.front().rank,
-            .coordinate = {},
-            .got = 0,
-            .want = 0,
-            .bound = 0,
-            .why = stall.message};
+    return exact_mismatch(name_of(stage.kind, stage.layer), stall.waits.empty() ? Rank{0} : stall.waits.front().rank,
+                          {}, 0, 0, stall.message);
 }
 
 }  // namespace
+
+Mismatch exact_mismatch(std::string layer, Rank rank, std::vector<std::int64_t> coordinate, double got, double want,
+                        std::string why) {
+    return {.layer = std::move(layer),
+            .rank = rank,
+            .coordinate = std::move(coordinate),
+            .got = got,
+            .want = want,
+            .bound = 0,
+            .why = std::move(why)};
+}
 
 std::optional<Mismatch> judge_load(const Plan& plan, std::size_t param_idx, Rank rank, const Tensor& whole,
                                    std::span<const std::byte> held, const Shape& held_shape) {
     const std::vector<IndexRuns> index = shard_of(plan, param_idx, rank);
     const std::string& name = plan.params[param_idx].parameter.name;
     const auto failed = [&](std::vector<std::int64_t> coordinate, double got, double want, std::string why) {
-        return Mismatch{.layer = name,
-                        .rank = rank,
-                        .coordinate = std::move(coordinate),
-                        .got = got,
-                        .want = want,
-                        .bound = 0,
-                        .why = std::move(why)};
+        return exact_mismatch(name, rank, std::move(coordinate), got, want, std::move(why));
     };
     const Shape planned = local_shape(index);
     if (held_shape != planned)
@@ -134,29 +134,17 @@ std::optional<Mismatch> judge_coverage(const Plan& plan) {
     const std::vector<CoverageFault> faults = coverage_faults(plan);
     if (faults.empty()) return std::nullopt;
     const CoverageFault& first = faults.front();
-    return Mismatch{.layer = first.param,
-                    .rank = first.rank.value_or(Rank{0}),
-                    .coordinate = first.index,
-                    .got = 0,
-                    .want = 0,
-                    .bound = 0,
-                    .why = first.why};
+    return exact_mismatch(first.param, first.rank.value_or(Rank{0}), first.index, 0, 0, first.why);
 }
 
 std::optional<Mismatch> judge_declarations(const Plan& plan) {
     const std::vector<DeclarationViolation> violations = declaration_violations(plan);
     if (violations.empty()) return std::nullopt;
     const DeclarationViolation& first = violations.front();
-    return Mismatch{.layer = first.param,
-                    .rank = Rank{0},
-                    .coordinate = {},
-                    .got = 0,
-                    .want = 0,
-                    .bound = 0,
-                    .why = "axis " + first.axis + " " + first.reason};
+    return exact_mismatch(first.param, Rank{0}, {}, 0, 0, "axis " + first.axis + " " + first.reason);
 }
 
-CheckReport failed_by_declaration(const Plan& plan, Mismatch failure) {
+CheckReport failed_before_loading(const Plan& plan, Mismatch failure) {
     CheckReport report;
     const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
     report.load.bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
@@ -166,7 +154,7 @@ CheckReport failed_by_declaration(const Plan& plan, Mismatch failure) {
 }
 
 CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options) {
-    if (auto failure = judge_declarations(plan)) return failed_by_declaration(plan, std::move(*failure));
+    if (auto failure = judge_declarations(plan)) return failed_before_loading(plan, std::move(*failure));
     CheckReport report;
     sim::Forward forward{
         plan,

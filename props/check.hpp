@@ -38,6 +38,10 @@ struct CheckReport {
 // A stage that stalls ends the run; one that loads or computes wrongly does not.
 [[nodiscard]] CheckReport check(const Model& model, const Plan& plan, const Batch& batch, const CheckOptions& options);
 
+// A mismatch that no bound forgives. `layer` is a layer's or a parameter's name.
+[[nodiscard]] Mismatch exact_mismatch(std::string layer, Rank rank, std::vector<std::int64_t> coordinate, double got,
+                                      double want, std::string why);
+
 // What makes a plan fail before anything is loaded: the first element that it does not hold as it should.
 // Mismatch::layer is the parameter's name, coordinate the element's global index.
 [[nodiscard]] std::optional<Mismatch> judge_coverage(const Plan& plan);
@@ -45,7 +49,7 @@ struct CheckReport {
 // parameter's name, why begins with the axis.
 [[nodiscard]] std::optional<Mismatch> judge_declarations(const Plan& plan);
 // The report of a plan that fails by either.
-[[nodiscard]] CheckReport failed_by_declaration(const Plan& plan, Mismatch failure);
+[[nodiscard]] CheckReport failed_before_loading(const Plan& plan, Mismatch failure);
 
 // Whether a rank's shard holds what the plan says, against the whole parameter assembled by the oracle's own path and
 // cut by shard_of. Mismatch::layer is the parameter's name, coordinate its global index.

@@ -32,13 +32,6 @@ void substitute(StageRecord& stage, const std::vector<MoeRank>& ranks) {
     }
 }
 
-std::optional<std::int64_t> first_moe_layer(const ModelConfig& config) {
-    for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
-        if (config.is_moe(layer)) return layer;
-    }
-    return std::nullopt;
-}
-
 std::string layer_name(std::int64_t layer) { return name_of(StageKind::layer, layer); }
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
@@ -56,11 +49,11 @@ struct Ended {
     }
     [[nodiscard]] Mismatch as_mismatch(const std::string& layer) const {
         if (unfit) {
-            return props::exact_mismatch(layer, unfit->rank(), {}, static_cast<double>(unfit->held()),
-                                         static_cast<double>(unfit->wanted()), why);
+            return exact_mismatch(layer, unfit->rank(), {}, static_cast<double>(unfit->held()),
+                                  static_cast<double>(unfit->wanted()), why);
         }
         const Rank rank = stall && !stall->waits.empty() ? stall->waits.front().rank : Rank{0};
-        return props::exact_mismatch(layer, rank, {}, 0, 0, why);
+        return exact_mismatch(layer, rank, {}, 0, 0, why);
     }
 };
 
@@ -298,7 +291,7 @@ CheckReport RealDevices::check_layers(WorldAtHand& at_hand, const Model& model, 
 
 CheckReport RealDevices::check(const Model& model, const Plan& plan, const Batch& batch,
                                const DeviceCheckOptions& options) {
-    const std::optional<std::int64_t> first = first_moe_layer(plan.config);
+    const std::optional<std::int64_t> first = plan.config.first_moe_layer();
     if (!first) return {};
     return with_world(options,
                       [&](WorldAtHand& at_hand) { return check_layers(at_hand, model, plan, batch, options, *first); });
@@ -313,7 +306,7 @@ std::optional<Mismatch> RealDevices::carry_layer(WorldAtHand& at_hand, const Mod
     if (const auto ended = connect(at_hand, model, plan, how)) return ended->as_mismatch(name);
 
     // Each row comes back times + 1 times: K copies, and where tp ranks add up partial sums as many from each of them.
-    const std::int64_t times = plan.config.router.top_k * (plan.dims.ep() == 1 ? plan.dims.tp() : 1);
+    const std::int64_t times = plan.config.router.top_k * (dispatches_own_rows(plan) ? 1 : plan.dims.tp());
     constexpr std::int64_t kExactMax = 256;  // integers that bf16 holds
     const std::int64_t largest = std::max<std::int64_t>(kExactMax / (times + 1), 1);
     std::vector<MoeRank> ranks;
@@ -336,7 +329,7 @@ std::optional<Mismatch> RealDevices::carry_layer(WorldAtHand& at_hand, const Mod
 
 std::optional<Mismatch> RealDevices::check_carrying(const Model& model, const Plan& plan, const Batch& batch,
                                                     const DeviceCheckOptions& options, std::uint64_t payload_seed) {
-    const std::optional<std::int64_t> layer = first_moe_layer(plan.config);
+    const std::optional<std::int64_t> layer = plan.config.first_moe_layer();
     if (!layer) return std::nullopt;
     return with_world(options, [&](WorldAtHand& at_hand) {
         return carry_layer(at_hand, model, plan, batch, options, payload_seed, *layer);

@@ -79,13 +79,8 @@ void report_stall(const gpu::DeviceStall& stall, const std::string& layer, Check
         told.waits.push_back({.rank = wait.rank, .call = wait.call, .absent = wait.absent});
     told.message = stall.message;
     if (!report.failure) {
-        report.failure = Mismatch{.layer = layer,
-                                  .rank = told.waits.empty() ? Rank{0} : told.waits.front().rank,
-                                  .coordinate = {},
-                                  .got = 0,
-                                  .want = 0,
-                                  .bound = 0,
-                                  .why = told.message};
+        report.failure =
+            exact_mismatch(layer, told.waits.empty() ? Rank{0} : told.waits.front().rank, {}, 0, 0, told.message);
     }
     report.stall = std::move(told);
 }

@@ -3,7 +3,6 @@
 
 #include "oracle/model/error.hpp"
 #include "oracle/transformer.hpp"
-#include "props/check.hpp"
 #include "sim/memory.hpp"
 
 namespace shardproof::props {
@@ -27,17 +26,6 @@ std::optional<Mismatch> first_difference(const std::string& layer, Rank rank, co
 
 }  // namespace
 
-Mismatch exact_mismatch(std::string layer, Rank rank, std::vector<std::int64_t> coordinate, double got, double want,
-                        std::string why) {
-    return {.layer = std::move(layer),
-            .rank = rank,
-            .coordinate = std::move(coordinate),
-            .got = got,
-            .want = want,
-            .bound = 0,
-            .why = std::move(why)};
-}
-
 std::optional<Mismatch> judge_dispatch(const std::string& layer, const gpu::MoeRank& rank, const ExpertMap& experts,
                                        std::int64_t top_k) {
     const DispatchPlan want = plan_dispatch(experts, rank.dispatched_ids, top_k);
@@ -54,8 +42,7 @@ std::optional<Mismatch> judge_dispatch(const std::string& layer, const gpu::MoeR
 // Rows that arrived for each of a rank's experts, against what its group sent.
 std::optional<Mismatch> judge_arrival(const std::string& layer, const gpu::MoeRank& rank,
                                       std::span<const gpu::MoeRank> all, const ExpertMap& experts, const Plan& plan) {
-    const std::vector<Rank> group =
-        plan.dims.ep() == 1 ? std::vector<Rank>{rank.rank} : plan.meshes.sparse.group(rank.rank, Axis::ep);
+    const std::vector<Rank> group = plan.meshes.sparse.group(rank.rank, Axis::ep);
     std::size_t me = 0;
     while (group[me] != rank.rank) ++me;
     std::vector<std::int64_t> begin{0};

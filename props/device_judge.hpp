@@ -10,15 +10,12 @@
 #include "gpu/device_world.hpp"
 #include "oracle/judge.hpp"
 #include "oracle/model/model.hpp"
+#include "props/check.hpp"
 #include "sim/faults.hpp"
 #include "sim/plan/dispatch_plan.hpp"
 #include "sim/plan/plan.hpp"
 
 namespace shardproof::props {
-
-// A mismatch that no bound excuses.
-[[nodiscard]] Mismatch exact_mismatch(std::string layer, Rank rank, std::vector<std::int64_t> coordinate, double got,
-                                      double want, std::string why);
 
 // The dispatch plan that a rank's device computed, against plan_dispatch of the ids that it dispatched.
 [[nodiscard]] std::optional<Mismatch> judge_dispatch(const std::string& layer, const gpu::MoeRank& rank,

@@ -76,9 +76,7 @@ struct Run {
 
 Plan plan_of(const Model& model, const Layout& layout) {
     if (!layout.given) return make_plan(model, layout.dims, *layout.rules, layout.options);
-    std::vector<DType> dtypes;
-    for (const Parameter& parameter : model.parameters) dtypes.push_back(dtype_of(model, parameter));
-    return make_plan(model.config, model.parameters, dtypes, layout.dims, *layout.given);
+    return make_plan(model.config, model.parameters, dtypes_of(model), layout.dims, *layout.given);
 }
 
 void require_runnable(const Plan& plan, const GivenLayout& given) {
@@ -136,10 +134,7 @@ void require_countable(const char* option, std::int64_t tokens, const ModelConfi
 
 // What no devices would take, said before any are looked for.
 void require_fit_for_devices(const Options& options, const Plan& plan, Arithmetic arithmetic) {
-    const auto is_moe = [&](std::int64_t layer) { return plan.config.is_moe(layer); };
-    std::int64_t layer = 0;
-    while (layer < plan.config.num_layers && !is_moe(layer)) ++layer;
-    if (layer == plan.config.num_layers) {
+    if (!plan.config.first_moe_layer()) {
         throw InputError({options.model.string(), "layers", std::to_string(plan.config.num_layers),
                           "must have an MoE layer among them: --backend gpu judges no others"});
     }
@@ -228,7 +223,7 @@ int run_check(const Options& options, const Console& console) {
         answer.text() << fmt::format("devices  {}; {}, grouped GEMM by {}: the MoE layers\n", devices->describe(),
                                      at_hand.told->used.dispatcher, at_hand.told->used.grouped_gemm);
     }
-    CheckReport report = unsound   ? failed_by_declaration(plan, std::move(*unsound))
+    CheckReport report = unsound   ? failed_before_loading(plan, std::move(*unsound))
                          : devices ? checked_on_gpu(run, *devices, options.devices, console)
                                    : checked_on_sim(run, console);
     if (reference && report.ok()) report.failure = reference->judge(model, batch);
