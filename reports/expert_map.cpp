@@ -1,33 +1,23 @@
 // How experts are dealt, as typed: vLLM's word for it, and its map of slots.
-#include <fmt/format.h>
-
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "oracle/model/error.hpp"
+#include "reports/json_field.hpp"
 #include "reports/options.hpp"
 #include "reports/text.hpp"
 
 namespace shardproof::reports {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kField = "physical_to_logical_map";
 
-[[noreturn]] void refuse(const std::string& file, const std::string& field, const json& value,
-                         const std::string& rule) {
-    throw InputError({file, field, shortened(value.dump(-1, ' ', true, json::error_handler_t::replace)), rule});
-}
-
-std::vector<std::int64_t> slots_of(const json& list, const std::string& field, const std::string& file) {
-    if (!list.is_array() || list.empty()) refuse(file, field, list, "must be a list of experts, one a slot");
+std::vector<std::int64_t> slots_of(const JsonField& list) {
     std::vector<std::int64_t> slots;
-    for (std::size_t i = 0; i < list.size(); ++i) {
-        const bool whole = list[i].is_number_unsigned() && list[i].get<std::uint64_t>() <= INT32_MAX;
-        if (!whole) refuse(file, fmt::format("{}[{}]", field, i), list[i], "must be a whole number >= 0");
-        slots.push_back(list[i].get<std::int64_t>());
+    for (const JsonField& slot : list.items()) {
+        if (slot.number() > INT32_MAX) slot.refuse("must be a whole number >= 0");
+        slots.push_back(slot.number());
     }
+    if (slots.empty()) list.refuse("must be a list of experts, one a slot");
     return slots;
 }
 
@@ -45,15 +35,15 @@ std::vector<std::vector<std::int64_t>> read_expert_map(const std::filesystem::pa
     std::ifstream stream(path);
     if (!stream || std::filesystem::is_directory(path))
         throw InputError({"command line", "--expert-map", shortened(file), "must be a file that can be read"});
-    const json root = json::parse(stream, nullptr, false);
-    if (root.is_discarded()) throw InputError({file, "", "", "must be JSON"});
-    if (!root.is_object() || !root.contains(kField)) throw InputError({file, kField, "", "must be there"});
-    const json& map = root[kField];
-    if (!map.is_array() || map.empty()) refuse(file, kField, map, "must be a list");
-    if (!map[0].is_array()) return {slots_of(map, kField, file)};
+    const nlohmann::json root = read_json_file(path);
+    if (!root.is_object()) throw InputError({file, kField, "", "must be there"});
+    const JsonField map = JsonField(root, "", file).at(kField);
+    const std::vector<JsonField> items = map.items();
+    if (items.empty()) map.refuse("must be a list");
+    if (!items.front().is_list()) return {slots_of(map)};
     std::vector<std::vector<std::int64_t>> lists;
-    for (std::size_t i = 0; i < map.size(); ++i)
-        lists.push_back(slots_of(map[i], fmt::format("{}[{}]", kField, i), file));
+    lists.reserve(items.size());
+    for (const JsonField& list : items) lists.push_back(slots_of(list));
     return lists;
 }
 

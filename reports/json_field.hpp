@@ -21,6 +21,7 @@ public:
 
     [[nodiscard]] const std::string& path() const { return path_; }
     [[nodiscard]] bool is_null() const { return value_->is_null(); }
+    [[nodiscard]] bool is_list() const { return value_->is_array(); }
     [[nodiscard]] bool has(const std::string& key) const;  // refuses what is no object
     [[nodiscard]] JsonField at(const std::string& key) const;  // refuses what is not there
     [[nodiscard]] std::vector<JsonField> items() const;  // of a list

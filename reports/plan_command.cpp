@@ -69,9 +69,10 @@ int run_plan(const Options& options, const Console& console) {
     PlannedModel model = open_planned_model(options.model, Tensors::optional, {});
     refuse_params_of_stages(options, model, layout);
     const Plan plan = plan_of(model, layout);
-    const PlanView view = view_of(options, plan);
+    PlanView view = view_of(options, plan);
     const std::optional<StepForecast> forecast = forecast_of(options.cost, plan);
     require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
+    view.violations = coverage_violations(plan);
     print_notes(layout, plan, console);
     if (layout.dims.pp() > 1) {
         console.err << fmt::format("note: --pp={}: meshes and groups only, parameters are planned with --pp 1\n",

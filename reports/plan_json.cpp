@@ -106,8 +106,7 @@ void write_plan(const Plan& plan, const PlanView& view, JsonWriter& json,
     json.key("params").begin_array();
     for (const std::size_t param_idx : view.params) write_param(plan, param_idx, view, json);
     json.end_array();
-    if (const std::vector<std::string> violations = coverage_violations(plan); !violations.empty())
-        json.key("violations").list(violations);
+    if (!view.violations.empty()) json.key("violations").list(view.violations);
     if (cost) {
         json.key("cost");
         cost(json);

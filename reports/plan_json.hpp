@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "reports/json.hpp"
@@ -15,6 +16,7 @@ struct PlanView {
     std::optional<Rank> rank;          // shards of this rank only
     std::vector<std::size_t> params;   // into Plan::params
     bool shards = true;
+    std::vector<std::string> violations = {};  // of the whole plan: what coverage_violations() says
 };
 
 // With `cost`, what it writes stands under "cost"; "violations" only where there are any.

@@ -144,10 +144,9 @@ void print_plan(const Plan& plan, const PlanView& view, std::ostream& out) {
     if (plan.params.empty()) return;
     print_params(plan, view, out);
     print_bytes(plan, view.rank, out);
-    const std::vector<std::string> violations = coverage_violations(plan);
-    if (violations.empty()) return;
+    if (view.violations.empty()) return;
     out << "\nnot covered\n";
-    for (const std::string& violation : violations) out << "  " << violation << '\n';
+    for (const std::string& violation : view.violations) out << "  " << violation << '\n';
 }
 
 }  // namespace shardproof::reports
