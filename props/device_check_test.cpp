@@ -61,7 +61,7 @@ protected:
         sim::Prng prng{seed};
         for (int seen = 0; seen < count;) {
             const Case c = draw_case(prng);
-            if (c.layout.world() > GetParam().world_max) continue;
+            if (c.layout.world() > GetParam().world_max || !runs_on_devices(c.layout)) continue;
             SCOPED_TRACE(print_case(c));
             fn(c);
             if (HasFatalFailure()) return;
@@ -124,7 +124,7 @@ TEST_P(OnDevices, PlantedFaultsInPlansAreFound) {
         // Kernels that store through windows make no call whose group could be another.
         if (mutant.id == "m03" && std::string_view{GetParam().dispatcher} == "windows") continue;
         int planted = 0;
-        each_case(13, 400, [&](const Case& c) {
+        each_case(13, 600, [&](const Case& c) {
             if (planted == 40) return;
             const Model model = make_tiny_model(c);
             const Plan plan = plan_of(c, model);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # measure.sh BIN COMMIT GPU_HASH OUT.jsonl PART...: runs parts of the GPU evidence with the programs in BIN, on a machine with
 # a GPU, and appends records. Parts:
-#   tests                  the whole GPU suite, and the device tests of props
+#   tests[=gpu|=props]     the whole GPU suite, and the device tests of props; or one of them
 #   processes              those GPU tests alone that start a process a rank
 #   fuzz=SEED:CASES        random cases over NCCL
 #   mutants                what fuzz must kill
@@ -107,9 +107,9 @@ torchrun4=(torchrun --standalone --nproc-per-node 4 --no-python)
 
 for part in "$@"; do
     case $part in
-        tests)
-            tests gpu_test
-            tests props_test --gtest_filter='*Device*'
+        tests | tests=gpu | tests=props)
+            if [[ $part != *props ]]; then tests gpu_test; fi
+            if [[ $part != *gpu ]]; then tests props_test --gtest_filter='*Device*'; fi
             ;;
         processes)
             tests gpu_test --gtest_filter='*NcclProcessesTest*:*WindowsProcessesTest*'
