@@ -70,6 +70,80 @@ Padded padded(const Batch& batch, std::int64_t num_dp, std::int64_t length, std:
     return result;
 }
 
+// A run with dummy tokens: the batch, and the model where the dummies' embedding is what was drawn.
+struct Dummies {
+    Padded with;
+    Model model;
+    Pad pad;
+    std::int64_t id;
+    [[nodiscard]] std::string_view kind() const { return kPads.at(static_cast<std::size_t>(pad)); }
+    // A tied head has the dummy token's logit in a column of its own; -1: it is like any other.
+    [[nodiscard]] std::int64_t own_logit(const Subject& subject) const {
+        return subject.model().config.tie_embeddings && pad != Pad::random ? id : -1;
+    }
+};
+
+Dummies draw_dummies(const Subject& subject) {
+    const Model& model = subject.loaded_model();
+    sim::Prng prng{subject.c().scheduler_seed ^ subject.c().model.seed};
+    std::int64_t id = unused_id(subject.batch(), model.config.vocab_size);
+    const Pad pad = id < 0 ? Pad::random : static_cast<Pad>(prng.below(kPads.size()));
+    if (id < 0) id = 0;
+    // No longer than the longest: dynamic RoPE looks at it.
+    const std::int64_t length = std::min<std::int64_t>(longest(subject.batch()), 3);
+    Padded with = padded(subject.batch(), subject.plan().dims.batch(), length, id, prng);
+    const Parameter& table = model.parameters.front();
+    SP_ASSERT(table.role == Role::tok_embeddings);
+    const DType dtype = dtype_of(model, table);
+    Model altered = altered_model(model, [&](std::string_view tensor, std::span<std::byte> bytes) {
+        if (pad == Pad::random || tensor != table.sources.front().tensor) return;
+        const auto row = static_cast<std::size_t>(model.config.hidden_size * bits_of(dtype) / 8);
+        fill_embedding(bytes.subspan(static_cast<std::size_t>(id) * row, row), dtype, pad);
+    });
+    return {.with = std::move(with), .model = std::move(altered), .pad = pad, .id = id};
+}
+
+void keep_rows(Rows& rows, const std::vector<std::size_t>& kept) {
+    std::vector<float> values;
+    for (const std::size_t row : kept) {
+        const float* from = rows.row(static_cast<std::int64_t>(row));
+        values.insert(values.end(), from, from + rows.cols);
+    }
+    if (!rows.values.empty()) rows.values = std::move(values);
+}
+
+template <class T>
+void keep_choices(std::vector<T>& choices, const std::vector<std::size_t>& kept, std::size_t num_rows) {
+    if (choices.empty()) return;
+    const std::size_t k = choices.size() / num_rows;
+    std::vector<T> values;
+    for (const std::size_t row : kept) {
+        const auto from = choices.begin() + static_cast<std::ptrdiff_t>(row * k);
+        values.insert(values.end(), from, from + static_cast<std::ptrdiff_t>(k));
+    }
+    choices = std::move(values);
+}
+
+// A stage as the batch alone would have recorded it: `count` tokens from `first` on, numbered anew.
+StageRecord without_dummies(const StageRecord& stage, std::int64_t first, std::int64_t count) {
+    StageRecord result = stage;
+    for (RankRecord& record : result.ranks) {
+        std::vector<std::size_t> kept;
+        std::vector<TokenId> tokens;
+        for (std::size_t row = 0; row < record.tokens.size(); ++row) {
+            const std::int64_t token = record.tokens[row].value() - first;
+            if (token < 0 || token >= count) continue;
+            kept.push_back(row);
+            tokens.emplace_back(token);
+        }
+        for (Rows* rows : {&record.input, &record.hidden, &record.output}) keep_rows(*rows, kept);
+        keep_choices(record.expert_ids, kept, record.tokens.size());
+        keep_choices(record.expert_weights, kept, record.tokens.size());
+        record.tokens = std::move(tokens);
+    }
+    return result;
+}
+
 std::optional<std::string> unsound_ids(const Place& place, std::int64_t num_experts) {
     const std::size_t k = place.record->expert_ids.size() / place.record->tokens.size();
     const std::span ids = std::span{place.record->expert_ids}.subspan(place.row * k, k);
@@ -104,40 +178,41 @@ std::optional<std::string> tokens_differ(Subject& subject, const Result& other,
 
 std::optional<std::string> pads_change_nothing(Subject& subject) {
     if (subject.report().stall || subject.batch().num_tokens() == 0) return std::nullopt;
-    const Model& model = subject.loaded_model();
-    sim::Prng prng{subject.c().scheduler_seed ^ subject.c().model.seed};
-    std::int64_t id = unused_id(subject.batch(), model.config.vocab_size);
-    const Pad pad = id < 0 ? Pad::random : static_cast<Pad>(prng.below(kPads.size()));
-    if (id < 0) id = 0;
-    // No longer than the longest: dynamic RoPE looks at it.
-    const std::int64_t length = std::min<std::int64_t>(longest(subject.batch()), 3);
-    const Padded with = padded(subject.batch(), subject.plan().dims.batch(), length, id, prng);
-    const Parameter& table = model.parameters.front();
-    SP_ASSERT(table.role == Role::tok_embeddings);
-    const DType dtype = dtype_of(model, table);
-    const Model altered = altered_model(model, [&](std::string_view tensor, std::span<std::byte> bytes) {
-        if (pad == Pad::random || tensor != table.sources.front().tensor) return;
-        const auto row = static_cast<std::size_t>(model.config.hidden_size * bits_of(dtype) / 8);
-        fill_embedding(bytes.subspan(static_cast<std::size_t>(id) * row, row), dtype, pad);
-    });
-    const std::optional<Result> other = run_varied(subject, subject.plan(), altered, with.batch);
-    const std::string_view kind = kPads.at(static_cast<std::size_t>(pad));
-    if (!other) return fmt::format("with {} dummy tokens the run stalls", kind);
+    const Dummies dummies = draw_dummies(subject);
+    const std::optional<Result> other = run_varied(subject, subject.plan(), dummies.model, dummies.with.batch);
+    if (!other) return fmt::format("with {} dummy tokens the run stalls", dummies.kind());
 
-    const std::int64_t tokens = subject.batch().num_tokens();
     std::map<TokenId, TokenId> images;
-    for (std::int64_t t = 0; t < tokens; ++t) images.emplace(t, with.tokens_in_front + t);
-    // A tied head has the dummy token's logit in a column of its own.
-    const std::int64_t but = model.config.tie_embeddings && pad != Pad::random ? id : -1;
-    if (auto message = tokens_differ(subject, *other, images, but))
-        return fmt::format("with {} dummy tokens {}", kind, *message);
+    for (std::int64_t t = 0; t < subject.batch().num_tokens(); ++t) images.emplace(t, dummies.with.tokens_in_front + t);
+    if (auto message = tokens_differ(subject, *other, images, dummies.own_logit(subject)))
+        return fmt::format("with {} dummy tokens {}", dummies.kind(), *message);
     for (const StageRecord& stage : other->stages) {
         for (const auto& [token, place] : places_of(stage)) {
-            if (auto why = place.record->expert_ids.empty() ? std::nullopt
-                                                            : unsound_ids(place, model.config.router.num_experts))
+            if (auto why = place.record->expert_ids.empty()
+                               ? std::nullopt
+                               : unsound_ids(place, subject.model().config.router.num_experts))
                 return fmt::format("{}, token {} of a batch with {} dummy tokens {}", name_of(stage.kind, stage.layer),
-                                   token.value(), kind, *why);
+                                   token.value(), dummies.kind(), *why);
         }
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> beside_pads_within_bounds(Subject& subject) {
+    if (subject.report().stall || subject.batch().num_tokens() == 0) return std::nullopt;
+    const Dummies dummies = draw_dummies(subject);
+    const std::optional<Result> run = run_varied(subject, subject.plan(), dummies.model, dummies.with.batch);
+    if (!run) return std::nullopt;  // another law's
+    const ModelConfig& config = subject.model().config;
+    oracle::Judge judge{config, subject.model().checkpoint, subject.batch(), subject.c().arithmetic};
+    for (const StageRecord& stage : run->stages) {
+        if (stage.kind == StageKind::head && dummies.own_logit(subject) >= 0) continue;  // the oracle knows another row
+        const LayerVerdict verdict =
+            judge.judge(without_dummies(stage, dummies.with.tokens_in_front, subject.batch().num_tokens()));
+        if (!verdict.failure) continue;
+        const Mismatch& m = *verdict.failure;
+        return fmt::format("beside {} dummy tokens {} on rank {}, [{}]: got {}, want {}, bound {}: {}", dummies.kind(),
+                           m.layer, m.rank.value(), fmt::join(m.coordinate, ","), m.got, m.want, m.bound, m.why);
     }
     return std::nullopt;
 }

@@ -10,6 +10,8 @@ namespace shardproof::props::batch {
 // Dummy sequences on every data-parallel rank, of any token or of one whose embedding is zero, NaN or infinite, leave
 // every bit of every other token as it was; their own expert ids are distinct ids of experts.
 [[nodiscard]] std::optional<std::string> pads_change_nothing(Subject& subject);
+// Beside such sequences every layer of the others is within its bound of the oracle's, which knows none of them.
+[[nodiscard]] std::optional<std::string> beside_pads_within_bounds(Subject& subject);
 // Every other sequence alone, in another order and on other data-parallel ranks: the same bits for each token.
 [[nodiscard]] std::optional<std::string> split_and_order_do_not_matter(Subject& subject);
 

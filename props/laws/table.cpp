@@ -57,6 +57,8 @@ constexpr std::array kLaws{
         LawKind::relation, 16},
     Law{"world.layouts_agree", "the same bits under another layout with the same order of sums", world::layouts_agree,
         LawKind::relation, 16},
+    Law{"batch.beside_pads_within_bounds", "beside dummy tokens every layer is within its bound of the oracle's",
+        batch::beside_pads_within_bounds, LawKind::output, 16},
     Law{"batch.pads_change_nothing", "dummy tokens, zero, random, NaN or infinite, change no bit of the others",
         batch::pads_change_nothing, LawKind::relation, 16},
     Law{"batch.split_and_order_do_not_matter", "a part of the batch in another order has the same bits",

@@ -272,7 +272,7 @@ std::optional<Planted> second_load_swapped(const Healthy& healthy) {
     return with_load([&plan, loads = std::make_shared<Loads>()](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const Role role = plan.params[p].parameter.role;
         if (!is_gate(role) && !is_up(role)) return;
-        if ((*loads)[{rank, p}]++ % 2 == 1) load_plan = make_load_plan(plan, other_half(plan, p), rank);
+        if ((*loads)[{rank, p}]++ > 0) load_plan = make_load_plan(plan, other_half(plan, p), rank);
     });
 }
 
