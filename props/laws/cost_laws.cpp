@@ -52,6 +52,20 @@ std::string shown(const Calls::key_type& key) {
     return fmt::format("{}({}) on {}: {}, rank {}", kind, name_of(dtype), group, what, rank);
 }
 
+// Of the exchange that takes rows to experts, both buffers of each rank in its fullest call; empty: there is none.
+std::vector<std::int64_t> dispatch_buffers(const sim::Trace& trace, std::size_t world) {
+    std::vector<std::int64_t> fullest;
+    for (const sim::TraceEvent& event : trace) {
+        if (event.what != "dispatch") continue;
+        fullest.resize(world);
+        for (std::size_t m = 0; m < event.ranks.size(); ++m) {
+            std::int64_t& bytes = fullest[event.ranks[m].idx()];
+            bytes = std::max(bytes, event.sent_by[m] + event.received_by[m]);
+        }
+    }
+    return fullest;
+}
+
 }  // namespace
 
 std::optional<std::string> difference(const sim::StepCost& forecast, const sim::Trace& counted) {
@@ -70,6 +84,12 @@ std::optional<std::string> difference(const sim::StepCost& forecast, const sim::
     }
     for (const auto& [key, calls] : said) {
         if (!seen.contains(key)) return shown(key) + ": forecast, not counted";
+    }
+    const std::vector<std::int64_t> buffers = dispatch_buffers(counted, forecast.dispatch_bytes.size());
+    for (std::size_t r = 0; r < buffers.size(); ++r) {
+        if (forecast.dispatch_bytes[r] == buffers[r]) continue;
+        return fmt::format("dispatch buffers, rank {}: {} bytes forecast, {} counted", r, forecast.dispatch_bytes[r],
+                           buffers[r]);
     }
     return std::nullopt;
 }

@@ -57,6 +57,9 @@ TEST(ForecastIsCount, HoldsAndSeesOneByteOneCallAndOneDtype) {
     altered.collectives.back().received[2] += 1;
     EXPECT_THAT(cost::difference(altered, trace).value_or(""), HasSubstr("rank 2, call 0"));
     altered = good;
+    altered.dispatch_bytes[1] += 1;
+    EXPECT_THAT(cost::difference(altered, trace).value_or(""), HasSubstr("dispatch buffers, rank 1: 129 bytes"));
+    altered = good;
     altered.collectives.front().stages.pop_back();
     EXPECT_THAT(cost::difference(altered, trace).value_or(""), HasSubstr("counted"));
     altered = good;
@@ -103,6 +106,16 @@ TEST(CostOf, TakesItsTimesFromTheNetworkByHand) {
     // fsdp pairs do not: half of 8 f32 from the other node at 0.1 bytes a microsecond.
     EXPECT_DOUBLE_EQ(call("attention_norm").time_us, 100 + 160);
     EXPECT_EQ(call("attention_norm").stages, (std::vector<std::int64_t>{1, 2}));
+}
+
+// Rank 0 is fullest in the MoE layer: of its 2 rows, the stream, the normed rows and the sum (8 each) and 4 scores; of
+// the 4 rows that reach it, input and output (8 each), gate and up (4 each). Rank 1 is in the head: 1 row of the
+// stream, 3 gathered rows (8), 5 columns of its own and all 11.
+TEST(CostOf, HoldsWhatItsStepsHoldByHand) {
+    Subject subject{small_case()};
+    const sim::StepCost cost = forecast(subject.plan(), {{0, 1, 2}, {3, 4}});
+    EXPECT_EQ(cost.activation_bytes, (std::vector<std::int64_t>{608, 320, 304, 304}));
+    EXPECT_EQ(cost.dispatch_bytes, (std::vector<std::int64_t>{256, 128, 128, 128}));
 }
 
 TEST(CostOf, RoutingOfItsOwnIsEvenOrSkewedAsItSays) {
