@@ -33,7 +33,9 @@ ManifestRank RankLoader::load(Rank rank, const std::optional<std::filesystem::pa
         }
         entry.params.push_back(std::move(listed));
     }
-    if (!folder || checkpoint_ == nullptr) return entry;
+    if (checkpoint_ == nullptr) return entry;
+    checkpoint_->require_intact();
+    if (!folder) return entry;
     std::vector<std::pair<std::string, TensorView>> tensors;
     for (const sim::HeldParam& param : held) {
         const ParamPlan& planned = plan_->params[param.param_idx];

@@ -1,9 +1,15 @@
 #include "reports/output_folder.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "oracle/model/error.hpp"
 #include "reports/text.hpp"
@@ -31,6 +37,37 @@ fs::path existing_ancestor(fs::path folder) {
     std::error_code error;
     while (!fs::exists(folder, error) && parent_of(folder) != folder) folder = parent_of(folder);
     return folder;
+}
+
+// A name with the number of a process in it that is no more: it was killed before it could rename or remove its file.
+bool is_leftover(std::string_view name, std::string_view before, std::string_view after_number) {
+    if (!name.starts_with(before)) return false;
+    const char* const first = name.data() + before.size();
+    const char* const last = name.data() + name.size();
+    pid_t process = 0;
+    const auto [end, error] = std::from_chars(first, last, process);
+    if (error != std::errc{} || process <= 0) return false;
+    if (!std::string_view(end, static_cast<std::size_t>(last - end)).starts_with(after_number)) return false;
+    return ::kill(process, 0) != 0 && errno == ESRCH;
+}
+
+void remove_leftovers(const fs::path& folder, std::initializer_list<std::pair<std::string, std::string_view>> names) {
+    std::error_code error;
+    std::vector<fs::path> found;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        for (const auto& [before, after] : names) {
+            if (is_leftover(name, before, after)) found.push_back(entry->path());
+        }
+    }
+    for (const fs::path& path : found) fs::remove_all(path, error);
+}
+
+void sync_folder(const fs::path& folder) {
+    const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) return;  // its entries reach the disk without being asked, only later
+    ::fsync(opened);
+    ::close(opened);
 }
 
 }  // namespace
@@ -65,6 +102,8 @@ void OutputFolder::require_space(std::uint64_t bytes_needed) const {
 const fs::path& OutputFolder::place() {
     if (is_open_) return place_;
     std::error_code error;
+    if (is_new_) remove_leftovers(parent_of(folder_), {{folder_.filename().string() + ".tmp-", ""}});
+    if (!is_new_) remove_leftovers(folder_, {{".shardproof-", "-"}, {"manifest.json.tmp-", ""}});
     if (is_new_) fs::create_directories(place_, error);
     if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
     is_open_ = true;
@@ -73,7 +112,9 @@ const fs::path& OutputFolder::place() {
 
 void OutputFolder::commit() {
     std::error_code error;
+    sync_folder(place());
     if (is_new_) fs::rename(place(), folder_, error);
+    if (is_new_ && !error) sync_folder(parent_of(folder_));
     if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
     is_open_ = false;
 }

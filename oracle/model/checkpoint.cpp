@@ -151,6 +151,10 @@ Checkpoint Checkpoint::with_sources(
     return copy;
 }
 
+void Checkpoint::require_intact() const {
+    for (const SafetensorsFile& file : files_) file.source().require_intact();
+}
+
 TensorView Checkpoint::tensor(std::string_view name) const {
     const auto found = items_.find(name);
     if (found == items_.end()) throw InputError({name_, shown_key(name), "", "tensor missing"});

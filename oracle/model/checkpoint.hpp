@@ -32,6 +32,8 @@ public:
     [[nodiscard]] const std::map<std::string, Item, std::less<>>& items() const { return items_; }  // sorted by name
     [[nodiscard]] bool contains(std::string_view name) const { return items_.find(name) != items_.end(); }
     [[nodiscard]] TensorView tensor(std::string_view name) const;  // InputError "tensor missing" when absent
+    // Throws where a file is not what it was when it was opened (ByteSource).
+    void require_intact() const;
     [[nodiscard]] const std::string& name() const { return name_; }  // for messages
     [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }  // e.g. a wrong total_size
 

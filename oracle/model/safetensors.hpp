@@ -58,10 +58,10 @@ private:
 // metadata keys sorted. The bytes of a file with these tensors:
 [[nodiscard]] std::vector<std::byte> to_safetensors(const std::vector<std::pair<std::string, TensorView>>& tensors,
                                                     const std::map<std::string, std::string>& metadata = {});
-// The same, streamed to a temporary name beside `file` and renamed when complete; nothing is left behind on failure. A
-// link is followed, its target replaced. Throws InputError when `file` is there and no regular file, or its folder
-// cannot be written; EnvironmentError when the disk is full. Both writers throw InputError for a name that comes twice,
-// is not UTF-8 or is `__metadata__`.
+// The same, streamed to a temporary name beside `file`, on the disk before it is renamed; nothing is left behind on
+// failure. A link is followed, its target replaced. Throws InputError when `file` is there and no regular file, or its
+// folder cannot be written; EnvironmentError when the disk is full. Both writers throw InputError for a name that comes
+// twice, is not UTF-8 or is `__metadata__`.
 void write_safetensors(const std::filesystem::path& file,
                        const std::vector<std::pair<std::string, TensorView>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});

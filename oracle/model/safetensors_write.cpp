@@ -147,7 +147,9 @@ public:
         }
     }
 
+    // On the disk first: a file that has its name is whole, also after a crash.
     void commit() {
+        if (::fsync(fd_) != 0 && errno != EINVAL) fail(target_, errno);
         if (::close(std::exchange(fd_, -1)) != 0) fail(target_, errno);
         if (::rename(path_.c_str(), target_.c_str()) != 0) fail(target_, errno);
         is_committed_ = true;
