@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# run.sh DIR NAME DICTIONARY OPTION...: DIR/fuzz_NAME with libFuzzer's OPTIONs, under the limits of a finding (2 s, 2 GiB),
+# from the seeds in DIR/seeds/NAME. What it finds new is dropped; a finding stays in DIR, and its name is printed.
+set -euo pipefail
+dir=$1 name=$2 dictionary=$3
+shift 3
+new=$(mktemp -d)
+trap 'rm -rf -- "$new"' EXIT
+"$dir/fuzz_$name" -dict="$dictionary" -timeout=2 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 \
+    -artifact_prefix="$dir/finding-$name-" "$@" "$new" "$dir/seeds/$name" 2>&1 | tail -n 40
