@@ -16,6 +16,8 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
+const std::filesystem::path kSources = SHARDPROOF_SOURCE_DIR;
+
 const NamedDifferences kStricter{
     {"a tensor that two files hold", {"disagreeing/tensor in two files", "disagreeing/one file under two names"}},
     {"a tensor of a listed file that the index does not name", {"disagreeing/tensor that the index does not name"}},
@@ -32,7 +34,7 @@ const NamedDifferences kStricter{
 };
 
 const std::vector<CorpusCheckpoint>& checkpoints() {
-    static const std::vector<CorpusCheckpoint> all = read_corpus_checkpoints(corpus_folder());
+    static const std::vector<CorpusCheckpoint> all = read_corpus_checkpoints(kSources / "props/corpus/safetensors");
     return all;
 }
 
@@ -102,7 +104,7 @@ TEST(CheckpointCorpus, IsRefusedInOneLineThatSaysWhy) {
     }
 }
 
-TEST(CheckpointCorpus, DiffersFromTheLoopAsTheReadmeSays) { expect_in_readme(kStricter); }
+TEST(CheckpointCorpus, DiffersFromTheLoopAsTheReadmeSays) { expect_in_readme(kStricter, kSources / "README.md"); }
 
 }  // namespace
 }  // namespace shardproof::props

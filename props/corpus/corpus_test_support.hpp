@@ -1,4 +1,4 @@
-// For the tests of the corpora: where they are, and what each refusal must be like.
+// For the tests of the corpora: what a refusal must be like, and where differences must be told.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -16,9 +16,6 @@ namespace shardproof::props {
 
 using NamedDifferences = std::map<std::string, std::vector<std::string>>;  // what the README says -> rows
 
-[[nodiscard]] inline std::filesystem::path source_folder() { return SHARDPROOF_SOURCE_DIR; }
-[[nodiscard]] inline std::filesystem::path corpus_folder() { return source_folder() / "props/corpus/safetensors"; }
-
 [[nodiscard]] inline std::set<std::string> names_in(const NamedDifferences& differences) {
     std::set<std::string> names;
     for (const auto& [words, rows] : differences) names.insert(rows.begin(), rows.end());
@@ -32,8 +29,8 @@ using NamedDifferences = std::map<std::string, std::vector<std::string>>;  // wh
 }
 
 // Line ends of the README count as spaces.
-inline void expect_in_readme(const NamedDifferences& differences) {
-    std::string readme = fixtures::read_text(source_folder() / "README.md");
+inline void expect_in_readme(const NamedDifferences& differences, const std::filesystem::path& file) {
+    std::string readme = fixtures::read_text(file);
     std::ranges::replace(readme, '\n', ' ');
     for (const auto& [words, rows] : differences) {
         EXPECT_NE(readme.find(words), std::string::npos) << "the README does not say: " << words;
