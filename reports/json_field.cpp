@@ -28,7 +28,8 @@ bool JsonField::has(const std::string& key) const {
 }
 
 JsonField JsonField::at(const std::string& key) const {
-    const std::string path = path_.empty() ? key : path_ + "." + key;
+    // A key of a file may be a megabyte long, or hold a dot.
+    const std::string path = path_.empty() ? shown_key(key) : path_ + "." + shown_key(key);
     if (!has(key)) throw InputError({*file_, path, "", "must be there"});
     return {*value_->find(key), path, *file_};
 }
@@ -92,13 +93,16 @@ void JsonField::refuse(const std::string& rule) const {
     throw InputError({*file_, path_, std::move(value), rule});
 }
 
+json parse_json(std::string_view text, const std::string& file) {
+    Discard discard;
+    read_json(text, file, discard);
+    return json::parse(text);
+}
+
 json read_json_file(const std::filesystem::path& file) {
     const std::string name = file.string();
     const std::shared_ptr<const ByteSource> source = map_file(file, name);
-    const std::string_view text(reinterpret_cast<const char*>(source->bytes().data()), source->bytes().size());
-    Discard discard;
-    read_json(text, name, discard);
-    return json::parse(text);
+    return parse_json({reinterpret_cast<const char*>(source->bytes().data()), source->bytes().size()}, name);
 }
 
 }  // namespace shardproof::reports

@@ -42,7 +42,9 @@ private:
     const std::string* file_;
 };
 
-// The whole file, parsed. Throws InputError: not there, no JSON, a key twice in one object.
+// The whole text, parsed. Throws InputError naming `file`: no JSON, a key twice in one object.
+[[nodiscard]] nlohmann::json parse_json(std::string_view text, const std::string& file);
+// The same of a file, which must be there.
 [[nodiscard]] nlohmann::json read_json_file(const std::filesystem::path& file);
 
 }  // namespace shardproof::reports

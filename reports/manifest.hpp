@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reports/json.hpp"
@@ -43,7 +44,8 @@ struct Manifest {
 // Calls `rank` for 0 .. world-1 in order.
 void write_manifest(const ManifestHead& head, const std::function<ManifestRank(Rank)>& rank, JsonWriter& json);
 
-// Throws InputError naming the field that is missing, mistyped or out of place.
+// Throws InputError naming `file` and the field that is missing, mistyped or out of place.
+[[nodiscard]] Manifest parse_manifest(std::string_view json_text, const std::string& file);
 [[nodiscard]] Manifest read_manifest(const std::filesystem::path& file);
 
 // XXH64, seed 0, as 16 hex digits.

@@ -45,6 +45,11 @@ Manifest manifest_of(const JsonField& root) {
 
 }  // namespace
 
+Manifest parse_manifest(std::string_view json_text, const std::string& file) {
+    const nlohmann::json document = parse_json(json_text, file);
+    return manifest_of(JsonField(document, "", file));
+}
+
 Manifest read_manifest(const std::filesystem::path& file) {
     const std::string name = file.string();
     const nlohmann::json document = read_json_file(file);

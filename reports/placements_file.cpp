@@ -150,13 +150,9 @@ std::string rules_of(const JsonField& field) {
     return name;
 }
 
-}  // namespace
-
-PlacementsFile read_placements(const std::filesystem::path& file) {
+PlacementsFile placements_of(const JsonField& root, const std::string& file) {
     PlacementsFile read;
-    read.layout.file = file.string();
-    const nlohmann::json document = read_json_file(file);
-    const JsonField root(document, "", read.layout.file);
+    read.layout.file = file;
     root.allow({"world", "dims", "rules", "meshes", "groups", "bytes_per_rank", "params", "violations", "cost"});
     if (root.has("rules")) read.layout.rules = rules_of(root.at("rules"));
     if (root.has("dims")) read.dims = dims_of(root.at("dims"));
@@ -181,6 +177,19 @@ PlacementsFile read_placements(const std::filesystem::path& file) {
         read.layout.params.push_back(std::move(param));
     }
     return read;
+}
+
+}  // namespace
+
+PlacementsFile parse_placements(std::string_view json_text, const std::string& file) {
+    const nlohmann::json document = parse_json(json_text, file);
+    return placements_of(JsonField(document, "", file), file);
+}
+
+PlacementsFile read_placements(const std::filesystem::path& file) {
+    const std::string name = file.string();
+    const nlohmann::json document = read_json_file(file);
+    return placements_of(JsonField(document, "", name), name);
 }
 
 }  // namespace shardproof::reports

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "sim/plan/given_layout.hpp"
 #include "sim/plan/parallel_dims.hpp"
@@ -15,7 +17,8 @@ struct PlacementsFile {
     std::optional<std::int64_t> world;
 };
 
-// Throws InputError with the path of the field: "params[3].placements.tp".
+// Throws InputError with `file` and the path of the field: "params[3].placements.tp".
+[[nodiscard]] PlacementsFile parse_placements(std::string_view json_text, const std::string& file);
 [[nodiscard]] PlacementsFile read_placements(const std::filesystem::path& file);
 
 }  // namespace shardproof::reports

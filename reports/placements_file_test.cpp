@@ -120,6 +120,8 @@ TEST(PlacementsFile, RefusesABrokenFormByThePathOfTheField) {
     expect_refused(json::parse("{}"), "params", "must be there");
     expect_refused(with("/parms", 1), "parms", "is no field of this form");
     expect_refused(with("/params/0/placement", 1), "params[0].placement", "is no field of this form");
+    expect_refused(with("/a.b\n", 1), "f.json: \"a.b\\n\": ", "is no field of this form");
+    expect_refused(json::parse("{\"" + std::string(100'000, 'k') + "\": 1}"), "kkk...\": ", "is no field of this form");
     expect_refused(with("/params/0/placements/tp", "S"), "params[0].placements.tp=\"S\"", "must be R, P, S(d)");
     expect_refused(with("/params/0/placements/tp", 3), "params[0].placements.tp=3", "must be a string");
     expect_refused(with("/params/0/placements/dp", "R"), "params[0].placements.dp", "name of an axis");

@@ -1,0 +1,33 @@
+# libFuzzer targets (props/fuzzers), where clang 19 has what they need; else a test that reports skipped and says so.
+option(SHARDPROOF_FUZZERS "Build the libFuzzer targets where clang 19 is found" ON)
+find_program(SHARDPROOF_FUZZER_CXX NAMES clang++-19)
+
+set(no_fuzzers "")
+if(NOT SHARDPROOF_FUZZERS)
+  set(no_fuzzers "SHARDPROOF_FUZZERS is off")
+elseif(NOT SHARDPROOF_FUZZER_CXX)
+  set(no_fuzzers "no clang++-19")
+elseif(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  set(no_fuzzers "built with sanitizers of another compiler")
+else()
+  set(probe ${PROJECT_BINARY_DIR}/fuzzer_probe)
+  file(CONFIGURE OUTPUT ${probe}.cpp @ONLY
+    CONTENT "extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n")
+  execute_process(COMMAND ${SHARDPROOF_FUZZER_CXX} -fsanitize=fuzzer,address,undefined ${probe}.cpp -o ${probe}
+    RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+  if(NOT result EQUAL 0)
+    set(no_fuzzers "clang++-19 has no -fsanitize=fuzzer (libclang-rt-19-dev)")
+  endif()
+endif()
+
+if(no_fuzzers)
+  add_test(NAME fuzzers COMMAND sh -c "echo '${no_fuzzers}'; exit 77")
+  set_tests_properties(fuzzers PROPERTIES SKIP_RETURN_CODE 77)
+else()
+  add_executable(write_seeds props/fuzzers/write_seeds.cpp)
+  target_link_libraries(write_seeds PRIVATE shardproof::corpus shardproof_flags)
+  set_target_properties(write_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzzers)
+  add_test(NAME fuzzers.seeds COMMAND write_seeds ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/fuzzers/seeds)
+  set_tests_properties(fuzzers.seeds PROPERTIES FIXTURES_SETUP fuzzer_seeds)
+  add_subdirectory(props/fuzzers)
+endif()
