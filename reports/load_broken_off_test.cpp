@@ -63,7 +63,7 @@ bool killed_when(const std::string& folder, const IsTime& is_time) {
 bool any_rank_file_below(const fs::path& folder) {
     std::error_code error;
     for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-        if (entry->path().filename().string().starts_with("rank_")) return true;
+        if (entry->path().filename().string().find("rank_") != std::string::npos) return true;
     }
     return false;
 }

@@ -102,7 +102,7 @@ bool print_violations(const Plan& plan, const Layout& layout, const Answer& answ
 // Everything that can be refused is refused before the folder is made.
 std::optional<fs::path> open_folder(const Options& options, const Plan& plan, const RankLoader& loader,
                                     OutputFolder* folder) {
-    require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards", "--layers N");
+    require_memory(loader.memory_needed(), "the largest shard", "--layers N");
     if (folder == nullptr) return std::nullopt;
     refuse_other_ranks(*options.out, plan.world());
     require_replaceable(*options.out, plan.world());
@@ -198,8 +198,9 @@ int run_load(const Options& options, const Console& console) {
     if (other) compare_heads(manifest_head(plan), other->head, comparison);
     {
         Progress progress(console, "loading", bytes_planned);
+        loader.load(folder, progress);
         const auto rank_entry = [&](Rank rank) {
-            ManifestRank entry = loader.load(rank, folder, progress);
+            ManifestRank entry = loader.entry(rank);
             if (other) {
                 const auto found = std::ranges::find(other->ranks, rank.value(), &ManifestRank::rank);
                 compare_ranks(entry, found == other->ranks.end() ? nullptr : &*found, comparison);

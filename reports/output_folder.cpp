@@ -39,26 +39,27 @@ fs::path existing_ancestor(fs::path folder) {
     return folder;
 }
 
-// A name with the number of a process in it that is no more: it was killed before it could rename or remove its file.
-bool is_leftover(std::string_view name, std::string_view before, std::string_view after_number) {
-    if (!name.starts_with(before)) return false;
-    const char* const first = name.data() + before.size();
-    const char* const last = name.data() + name.size();
+// "NAME.tmp-123" and ".shardproof-123-0.tmp": a name with the number of a process that is no more. It was killed before
+// it could rename or remove what it wrote.
+bool is_leftover(std::string_view name) {
+    constexpr std::string_view kTmp = ".tmp-";
+    constexpr std::string_view kOurs = ".shardproof-";
+    std::size_t at = name.rfind(kTmp);
+    at = at != std::string_view::npos ? at + kTmp.size() : name.starts_with(kOurs) ? kOurs.size() : name.size();
     pid_t process = 0;
-    const auto [end, error] = std::from_chars(first, last, process);
-    if (error != std::errc{} || process <= 0) return false;
-    if (!std::string_view(end, static_cast<std::size_t>(last - end)).starts_with(after_number)) return false;
+    const auto [end, error] = std::from_chars(name.data() + at, name.data() + name.size(), process);
+    const std::string_view rest{end, static_cast<std::size_t>(name.data() + name.size() - end)};
+    if (error != std::errc{} || process <= 0 || !(rest.empty() || rest.ends_with(".tmp"))) return false;
     return ::kill(process, 0) != 0 && errno == ESRCH;
 }
 
-void remove_leftovers(const fs::path& folder, std::initializer_list<std::pair<std::string, std::string_view>> names) {
+// Of names that begin so.
+void remove_leftovers(const fs::path& folder, const std::string& beginning) {
     std::error_code error;
     std::vector<fs::path> found;
     for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
         const std::string name = entry->path().filename().string();
-        for (const auto& [before, after] : names) {
-            if (is_leftover(name, before, after)) found.push_back(entry->path());
-        }
+        if (name.starts_with(beginning) && is_leftover(name)) found.push_back(entry->path());
     }
     for (const fs::path& path : found) fs::remove_all(path, error);
 }
@@ -102,8 +103,10 @@ void OutputFolder::require_space(std::uint64_t bytes_needed) const {
 const fs::path& OutputFolder::place() {
     if (is_open_) return place_;
     std::error_code error;
-    if (is_new_) remove_leftovers(parent_of(folder_), {{folder_.filename().string() + ".tmp-", ""}});
-    if (!is_new_) remove_leftovers(folder_, {{".shardproof-", "-"}, {"manifest.json.tmp-", ""}});
+    if (is_new_) remove_leftovers(parent_of(folder_), folder_.filename().string() + ".tmp-");
+    for (const char* ours : {".rank_", "manifest.json", ".config.json", ".checkpoint.json", ".shardproof-"}) {
+        if (!is_new_) remove_leftovers(folder_, ours);
+    }
     if (is_new_) fs::create_directories(place_, error);
     if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
     is_open_ = true;

@@ -18,7 +18,7 @@ void check_replicas(const SavedFolder& folder, const SavedFolder::Shard& shard, 
     std::optional<std::string> first;
     for (const SavedFolder::Replica& replica : shard.replicas) {
         const TensorView tensor = folder.model.checkpoint->tensor(shard_tensor_name(Rank{replica.rank}, param));
-        const std::string hash = xxh64_text(tensor.bytes);
+        const std::string hash = xxh64_text(xxh64(tensor.bytes));
         const std::string file = (folder.path / rank_file_name(Rank{replica.rank})).string();
         if (replica.xxh64 && *replica.xxh64 != hash) {
             throw InputError(
