@@ -161,6 +161,8 @@ void write_merged(const MergedFile& file, const SavedFolder& folder, const std::
         }
     }
     SP_ASSERT(out.num_bytes() == file.num_bytes);
+    folder.model.checkpoint->require_intact();
+    if (rest) rest->require_intact();
     out.commit();
 }
 

@@ -25,6 +25,15 @@ namespace fs = std::filesystem;
     throw InputError({file.string(), "", "", "must be a file that can be written: " + why});
 }
 
+// The kernel does not write from pages of a mapped file that are gone. Read here they become zeros (byte_source.hpp),
+// and require_intact() tells.
+void touch(std::span<const std::byte> bytes) {
+    constexpr std::size_t kPage = 4096;
+    for (std::size_t at = 0; at < bytes.size(); at += kPage)
+        static_cast<void>(*static_cast<const volatile std::byte*>(bytes.data() + at));
+    static_cast<void>(*static_cast<const volatile std::byte*>(&bytes.back()));
+}
+
 }  // namespace
 
 NewFile::NewFile(fs::path file) : file_{std::move(file)} {
@@ -44,9 +53,15 @@ NewFile::~NewFile() {
 
 void NewFile::append(std::span<const std::byte> bytes) {
     num_bytes_ += bytes.size();
+    bool is_touched = false;
     while (!bytes.empty()) {
         const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR) continue;
+        if (written < 0 && errno == EFAULT && !is_touched) {
+            touch(bytes);
+            is_touched = true;
+            continue;
+        }
         if (written < 0) fail(file_, errno);
         bytes = bytes.subspan(static_cast<std::size_t>(written));
     }

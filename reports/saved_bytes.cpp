@@ -20,6 +20,8 @@ void check_replicas(const SavedFolder& folder, const SavedFolder::Shard& shard, 
         const TensorView tensor = folder.model.checkpoint->tensor(shard_tensor_name(Rank{replica.rank}, param));
         const std::string hash = xxh64_text(xxh64(tensor.bytes));
         const std::string file = (folder.path / rank_file_name(Rank{replica.rank})).string();
+        const bool differs = (replica.xxh64 && *replica.xxh64 != hash) || (first && *first != hash);
+        if (differs) folder.model.checkpoint->require_intact();  // that a file changed meanwhile says more
         if (replica.xxh64 && *replica.xxh64 != hash) {
             throw InputError(
                 {file, param, "xxh64 " + hash,
@@ -46,6 +48,7 @@ void check_doubled(const SavedFolder& folder, const SavedFolder::Shard& shard) {
     (void)load(plan, *folder.model.checkpoint, others);
     const auto differs = std::ranges::mismatch(others, own.bytes).in1;
     if (differs == others.end()) return;
+    folder.model.checkpoint->require_intact();
     throw InputError({(folder.path / rank_file_name(Rank{rank})).string(), param,
                       fmt::format("byte {} of its shard", differs - others.begin()),
                       "must be what another rank holds of the same element"});
@@ -64,6 +67,7 @@ void check_saved_bytes(const SavedFolder& folder, const Console& console) {
     for (const SavedFolder::Shard& shard : folder.shards) {
         if (shard.is_doubled) check_doubled(folder, shard);
     }
+    folder.model.checkpoint->require_intact();
 }
 
 }  // namespace shardproof::reports
