@@ -9,6 +9,7 @@ if(TARGET shardproof_gpu)
   list(APPEND headers ${gpu_headers})
 else()
   # What stands on gpu/ needs CUDA's headers.
+  list(FILTER headers EXCLUDE REGEX "^bench/gpu/")
   foreach(header ${headers})
     file(STRINGS ${PROJECT_SOURCE_DIR}/${header} of_gpu REGEX "#include (\"gpu/|<cuda)" LIMIT_COUNT 1)
     if(of_gpu)

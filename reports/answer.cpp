@@ -25,10 +25,40 @@ std::ostream& nowhere() {
 
 fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path{"."}; }
 
+// The name that a rename may replace: where links lead, so that they stay. Throws where they lead in a circle.
+fs::path target_of(const fs::path& file, const std::string& option) {
+    constexpr int kLinksMax = 40;  // as the kernel follows them
+    fs::path at = file;
+    std::error_code error;
+    for (int i = 0; i < kLinksMax; ++i) {
+        if (!fs::is_symlink(fs::symlink_status(at, error))) return at;
+        const fs::path next = fs::read_symlink(at, error);
+        if (error) break;
+        at = next.is_absolute() ? next : folder_of(at) / next;
+    }
+    throw InputError({file.string(), option, "", "must be writable: its links lead nowhere"});
+}
+
+// /dev/stdout, /proc/self/fd/1: a link of /proc to a file that is open already, which another name would not reach.
+bool leads_to_open_file(const fs::path& file) {
+    std::error_code error;
+    fs::path at = file;
+    for (int i = 0; i < 40 && fs::is_symlink(fs::symlink_status(at, error)); ++i) {
+        const std::string folder = fs::weakly_canonical(folder_of(at), error).string();
+        if (folder.starts_with("/proc/") || folder.starts_with("/dev/fd")) return true;
+        const fs::path next = fs::read_symlink(at, error);
+        if (error) return false;
+        at = next.is_absolute() ? next : folder_of(at) / next;
+    }
+    return false;
+}
+
+// Written aside and renamed; a device, a FIFO and what /proc or /dev shows of an open file are written as they are.
 bool is_plain(const fs::path& file) {
     std::error_code error;
     const fs::file_status status = fs::status(file, error);
-    return !fs::exists(status) || fs::is_regular_file(status);
+    if (fs::exists(status) && !fs::is_regular_file(status)) return false;
+    return !leads_to_open_file(file);
 }
 
 }  // namespace
@@ -38,7 +68,7 @@ void require_writable(const fs::path& file, const std::string& option) {
     if (fs::is_directory(file, error)) throw InputError({file.string(), option, "", "must be a file, is a directory"});
     std::string why;
     if (is_plain(file)) {
-        why = why_not_writable(folder_of(file));
+        why = why_not_writable(folder_of(target_of(file, option)));
     } else if (access(file.c_str(), W_OK) != 0) {
         why = std::strerror(errno);
     }
@@ -57,7 +87,8 @@ void require_not_of_model(const fs::path& file, const std::string& option, const
 void write_file(const fs::path& file, const std::string& option, const std::function<void(std::ostream&)>& write) {
     require_writable(file, option);
     const bool plain = is_plain(file);
-    const fs::path target = plain ? fs::path{file.string() + fmt::format(".tmp-{}", getpid())} : file;
+    const fs::path place = plain ? target_of(file, option) : file;
+    const fs::path target = plain ? fs::path{place.string() + fmt::format(".tmp-{}", getpid())} : file;
     try {
         std::ofstream out(target, std::ios::binary);
         if (!out)
@@ -68,7 +99,7 @@ void write_file(const fs::path& file, const std::string& option, const std::func
             throw EnvironmentError(fmt::format("{} could not be written completely", printable(file.string())),
                                    "free space on that disk");
         }
-        if (plain) fs::rename(target, file);
+        if (plain) fs::rename(target, place);
     } catch (...) {
         std::error_code ignored;
         if (plain) fs::remove(target, ignored);

@@ -231,6 +231,7 @@ int run_check(const Options& options, const Console& console) {
         answer.text() << fmt::format("oracle   gives the logits of {}\n", printable(options.reference->string()));
     }
     const std::string replay = replay_of(options, layout);
+    model.checkpoint.require_intact();  // of bytes that changed while they were read nothing can be said
     print_check(report, replay, answer.text());
     answer.json([&](JsonWriter& json) { write_check(report, plan, options.backend, replay, at_hand.told, json); });
     return report.ok() ? exit_ok : exit_failed;

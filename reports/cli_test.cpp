@@ -1,9 +1,12 @@
 #include "reports/cli.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -141,6 +144,36 @@ TEST(CommandLine, RefusesAJsonFileThatCannotBeWritten) {
 TEST(CommandLine, RefusesAJsonFileWhereTheSystemTakesNone) {
     if (!std::filesystem::exists("/proc/self")) GTEST_SKIP() << "no /proc";
     expect_refused({"plan", kDemo, "--json", "/proc/plan.json"}, {"/proc/plan.json: --json: must be writable"});
+}
+
+TEST(CommandLine, WritesJsonWhereALinkLeadsAndLeavesTheLink) {
+    namespace fs = std::filesystem;
+    const TemporaryFolder folder;
+    write_text(folder / "target", "old");
+    fs::create_symlink("target", fs::path{folder / "link"});
+    EXPECT_EQ(run_command_line({"plan", kDemo, "--summary", "--json", folder / "link"}).code, 0);
+    EXPECT_TRUE(fs::is_symlink(folder / "link"));
+    EXPECT_EQ(fs::file_size(folder / "target") > 100, true);
+    fs::create_symlink("circle", fs::path{folder / "circle"});
+    const Printed circle = run_command_line({"plan", kDemo, "--summary", "--json", folder / "circle"});
+    EXPECT_EQ(circle.code, 2);
+    EXPECT_THAT(circle.err, HasSubstr("its links lead nowhere"));
+    EXPECT_TRUE(fs::is_symlink(folder / "circle"));
+}
+
+// As --json /dev/stdout is: a rename would reach no reader, and for root it would put a file in the place of the link.
+TEST(CommandLine, WritesJsonIntoAFileThatIsOpenAlready) {
+    const TemporaryFolder folder;
+    const int file = ::open((folder / "open").c_str(), O_RDWR | O_CREAT, 0600);
+    ASSERT_GE(file, 0);
+    const std::filesystem::path link = std::filesystem::path{folder / "stdout"};
+    std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(file), link);
+    EXPECT_EQ(run_command_line({"plan", kDemo, "--summary", "--json", link.string()}).code, 0);
+    EXPECT_TRUE(std::filesystem::is_symlink(link));
+    char first = 0;
+    EXPECT_EQ(::pread(file, &first, 1, 0), 1);
+    EXPECT_EQ(first, '{');
+    ::close(file);
 }
 
 TEST(CommandLine, WritesNoJsonFileWhenInputIsBad) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "oracle/model/safetensors.hpp"
 #include "reports/command_runner.hpp"
 #include "reports/token_files.hpp"
 
@@ -84,6 +85,67 @@ TEST(CostCommand, RefusesItsOptionsByName) {
     EXPECT_EQ(printed.code, 2);
     EXPECT_THAT(printed.err,
                 AllOf(HasSubstr("net.json: intra_node.latency_us=-1"), HasSubstr("must be a number >= 0")));
+}
+
+// The layers' calls carry the same bytes on every rank, one inside its node and one beyond: each has its own time.
+TEST(CostCommand, ATimeIsThatOfItsOwnLayer) {
+    const TemporaryFolder folder;
+    const std::int64_t tokens = 256;
+    const auto time_with = [&](bool first_near, bool second_near) {
+        std::vector<std::int64_t> ids;
+        for (const bool near : {first_near, second_near}) {
+            for (std::int64_t token = 0; token < tokens; ++token) {
+                // 16 tokens and 1 expert a rank; ranks 0-7 are one node.
+                const std::int64_t base = (token < tokens / 2) == near ? 0 : 8;
+                ids.push_back(base + (token + 1) % 8);
+                ids.push_back(base + (token + 2) % 8);
+            }
+        }
+        const TensorView view{DType::I64, {2, tokens, 2}, std::as_bytes(std::span{ids})};
+        write_safetensors(folder / "routing.safetensors", {{"expert_ids", view}});
+        const Printed printed =
+            run_command_line({"plan", kDemo, "--dp-shard", "16", "--ep", "16", "--tokens", std::to_string(tokens),
+                              "--inter-node", "10,0.05", "--routing", folder / "routing.safetensors", "--json", "-"});
+        EXPECT_EQ(printed.code, 0) << printed.err;
+        return json::parse(printed.out)["cost"]["time_us"].get<double>();
+    };
+    const double near = time_with(true, true);
+    const double far = time_with(false, false);
+    EXPECT_GT(far, 2 * near);
+    EXPECT_NEAR(time_with(true, false), (near + far) / 2, 1e-6);
+    EXPECT_NEAR(time_with(false, true), (near + far) / 2, 1e-6);
+}
+
+TEST(CostCommand, RefusesARoutingThatNoRouterMakes) {
+    const TemporaryFolder folder;
+    const std::vector<std::int64_t> ids{0, 1, 2, 2};
+    write_safetensors(folder / "twice.safetensors",
+                      {{"expert_ids", {DType::I64, {2, 2}, std::as_bytes(std::span{ids})}}});
+    const Printed printed = run_plan({"--tokens", "2", "--routing", folder / "twice.safetensors"});
+    EXPECT_EQ(printed.code, 2);
+    EXPECT_THAT(printed.err, HasSubstr("expert_ids[3]=2: must not be chosen twice by one token"));
+}
+
+// A file that calls itself by the name of a rule set is still another program's.
+TEST(CostCommand, RefusesALayoutThatNoRankRuns) {
+    const TemporaryFolder folder;
+    json plan = json::parse(run_command_line({"plan", kDemo, "--dp-shard", "4", "--tp", "2", "--ep", "4", "--rules",
+                                              "titan-train", "--json", "-"})
+                                .out);
+    for (json& param : plan["params"]) {
+        param.erase("shards");
+        if (!param["name"].get<std::string>().starts_with("layers.1.moe.experts")) continue;
+        param["mesh"] = "dense";
+        param["placements"] = json{{"fsdp", "S(0)"}, {"tp", "R"}};
+    }
+    write_text(folder / "plan.json", plan.dump());
+    const Printed given = run_command_line({"plan", kDemo, "--placements", folder / "plan.json", "--tokens", "64"});
+    EXPECT_EQ(given.code, 2);
+    EXPECT_THAT(given.err, HasSubstr("where no rank can run"));
+    const Printed specimen = run_command_line(
+        {"plan", kDemo, "--rules", "pr-3143", "--dp-shard", "4", "--tp", "2", "--ep", "8", "--tokens", "64"});
+    EXPECT_EQ(specimen.code, 2);
+    EXPECT_THAT(specimen.err, HasSubstr("where no rank can load or run"));
 }
 
 }  // namespace

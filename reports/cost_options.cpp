@@ -16,6 +16,7 @@
 #include "reports/memory.hpp"
 #include "reports/text.hpp"
 #include "sim/forward.hpp"
+#include "sim/plan/declaration.hpp"
 #include "sim/plan/runnable.hpp"
 
 namespace shardproof::reports {
@@ -24,6 +25,10 @@ namespace {
 [[noreturn]] void refuse(std::string option, const std::string& value, std::string rule) {
     throw InputError({"command line", std::move(option), shortened(value), std::move(rule)});
 }
+
+// A second of latency and a byte a second are beyond any network, and keep sums of times printable.
+bool is_latency(double us) { return us >= 0 && us <= 1e6; }
+bool is_bandwidth(double gb_per_s) { return gb_per_s >= 1e-9 && gb_per_s <= 1e9; }
 
 // "10,50": microseconds of latency, 1e9 bytes a second.
 sim::Link link_of(const std::string& option, const std::string& text) {
@@ -35,16 +40,16 @@ sim::Link link_of(const std::string& option, const std::string& text) {
         const auto [stop, error] = std::from_chars(comma + 1, end, link.gb_per_s);
         good = error == std::errc{} && stop == end;
     }
-    good = good && std::isfinite(link.latency_us) && link.latency_us >= 0 && std::isfinite(link.gb_per_s) &&
-           link.gb_per_s > 0;
-    if (!good) refuse(option, text, "must be LATENCY_US,GB_PER_S: two numbers, the second above 0");
+    if (!good || !is_latency(link.latency_us) || !is_bandwidth(link.gb_per_s))
+        refuse(option, text, "must be LATENCY_US,GB_PER_S: 0 to 1e6, and 1e-9 to 1e9");
     return link;
 }
 
 sim::Link link_of(const JsonField& field) {
     field.allow({"latency_us", "gb_per_s"});
     const sim::Link link{.latency_us = field.at("latency_us").positive(), .gb_per_s = field.at("gb_per_s").positive()};
-    if (!(link.gb_per_s > 0)) field.at("gb_per_s").refuse("must be above 0");
+    if (!is_latency(link.latency_us)) field.at("latency_us").refuse("must be 0 to 1e6");
+    if (!is_bandwidth(link.gb_per_s)) field.at("gb_per_s").refuse("must be 1e-9 to 1e9");
     return link;
 }
 
@@ -119,7 +124,17 @@ private:
                                   fmt::format("must be an expert, 0 .. {}", num_experts - 1)});
             }
             ids_.emplace_back(id);
+            require_new(at / width);
         }
+    }
+
+    // A router chooses distinct experts for a token.
+    void require_new(std::size_t place) const {
+        const std::size_t first = place - place % static_cast<std::size_t>(top_k_);
+        const auto end = ids_.end() - 1;
+        if (std::find(ids_.begin() + static_cast<std::ptrdiff_t>(first), end, ids_.back()) == end) return;
+        throw InputError({file_, fmt::format("expert_ids[{}]", place), std::to_string(ids_.back().value()),
+                          "must not be chosen twice by one token"});
     }
 
     std::string file_;
@@ -143,14 +158,14 @@ void refuse_without_tokens(const CostOptions& options) {
     only_with("--inter-node", options.inter_node.has_value());
 }
 
-void require_forecastable(const CostOptions& options, const Plan& plan) {
+void require_forecastable(const CostOptions& options, const Plan& plan, bool is_given) {
     require_runnable(plan.dims);
     const std::string tokens = std::to_string(*options.tokens);
     if (const auto faults = coverage_violations(plan); !faults.empty())
         refuse("--tokens", tokens, "must not be given where the plan does not cover the model: " + faults.front());
-    const bool ours = std::ranges::any_of(rule_sets(), [&](const RuleSet& rules) { return rules.name == plan.rules; });
-    if (ours && std::ranges::none_of(plan.params, [](const ParamPlan& p) { return p.placement.shards != nullptr; }))
-        return;
+    if (const auto violations = to_lines(declaration_violations(plan)); !violations.empty())
+        refuse("--tokens", tokens, "must not be given where no rank can load or run: " + violations.front());
+    if (!is_given) return;
     if (const auto reason = not_runnable(plan))
         refuse("--tokens", tokens, "must not be given where no rank can run: " + reason->param + " " + reason->why);
 }
@@ -177,14 +192,14 @@ void add_cost_options(OptionSet& set, CostOptions& options) {
     set.group("Options");
 }
 
-std::optional<StepForecast> forecast_of(const CostOptions& options, const Plan& plan) {
+std::optional<StepForecast> forecast_of(const CostOptions& options, const Plan& plan, bool is_given) {
     if (!options.tokens) {
         refuse_without_tokens(options);
         return std::nullopt;
     }
     const std::int64_t tokens = *options.tokens;
     if (tokens < 0 || tokens > std::int64_t{1} << 32) refuse("--tokens", std::to_string(tokens), "must be 0 .. 2^32");
-    require_forecastable(options, plan);
+    require_forecastable(options, plan, is_given);
     const auto choices = static_cast<std::uint64_t>(tokens) * static_cast<std::uint64_t>(1 + plan.config.router.top_k);
     require_memory(choices * 16, fmt::format("a forecast of {} tokens", tokens), "fewer --tokens");
     StepForecast forecast{.tokens = tokens,

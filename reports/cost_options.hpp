@@ -30,7 +30,8 @@ struct StepForecast {
 
 void add_cost_options(OptionSet& set, CostOptions& options);
 // nullopt where no --tokens were given; the other options then may not be. Throws InputError: these, a wrong word, a
-// file that breaks its form, a plan that virtual ranks cannot run.
-[[nodiscard]] std::optional<StepForecast> forecast_of(const CostOptions& options, const Plan& plan);
+// file that breaks its form, a plan that virtual ranks cannot run. `is_given`: the plan is of another program's layout,
+// which may compute as no rule set of ours does.
+[[nodiscard]] std::optional<StepForecast> forecast_of(const CostOptions& options, const Plan& plan, bool is_given);
 
 }  // namespace shardproof::reports

@@ -1,6 +1,4 @@
 // How experts are dealt, as typed: vLLM's word for it, and its map of slots.
-#include <fstream>
-
 #include "oracle/model/error.hpp"
 #include "reports/json_field.hpp"
 #include "reports/options.hpp"
@@ -17,7 +15,7 @@ std::vector<std::int64_t> slots_of(const JsonField& list) {
         if (slot.number() > INT32_MAX) slot.refuse("must be a whole number >= 0");
         slots.push_back(slot.number());
     }
-    if (slots.empty()) list.refuse("must be a list of experts, one a slot");
+    if (slots.empty()) list.refuse("must be experts, one a slot");
     return slots;
 }
 
@@ -32,14 +30,13 @@ ExpertOrder expert_order_named(const std::string& name) {
 
 std::vector<std::vector<std::int64_t>> read_expert_map(const std::filesystem::path& path) {
     const std::string file = path.string();
-    std::ifstream stream(path);
-    if (!stream || std::filesystem::is_directory(path))
-        throw InputError({"command line", "--expert-map", shortened(file), "must be a file that can be read"});
     const nlohmann::json root = read_json_file(path);
     if (!root.is_object()) throw InputError({file, kField, "", "must be there"});
-    const JsonField map = JsonField(root, "", file).at(kField);
+    const JsonField document(root, "", file);
+    document.allow({kField});
+    const JsonField map = document.at(kField);
     const std::vector<JsonField> items = map.items();
-    if (items.empty()) map.refuse("must be a list");
+    if (items.empty()) map.refuse("must be experts, one a slot, or a list of such lists");
     if (!items.front().is_list()) return {slots_of(map)};
     std::vector<std::vector<std::int64_t>> lists;
     lists.reserve(items.size());

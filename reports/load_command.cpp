@@ -14,11 +14,12 @@
 #include "reports/command.hpp"
 #include "reports/exit.hpp"
 #include "reports/load_ranks.hpp"
+#include "reports/load_source.hpp"
 #include "reports/manifest_compare.hpp"
 #include "reports/memory.hpp"
 #include "reports/options.hpp"
 #include "reports/output_folder.hpp"
-#include "reports/planned_model.hpp"
+#include "reports/rank_files.hpp"
 #include "reports/text.hpp"
 #include "sim/plan/declaration.hpp"
 
@@ -31,7 +32,8 @@ constexpr std::size_t kDifferencesShown = 20;
 constexpr const char* kManifestFile = "manifest.json";
 
 struct Options {
-    fs::path model;
+    std::optional<fs::path> model;
+    std::optional<fs::path> from_shards;
     LayoutOptions layout;
     std::optional<std::int64_t> layers;
     std::optional<fs::path> out;
@@ -42,14 +44,8 @@ struct Options {
 
 // A rank file that this load does not write would be taken for a rank of it.
 void refuse_other_ranks(const fs::path& folder, std::int64_t world) {
-    std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-        const std::string name = entry->path().filename().string();
-        if (!name.starts_with("rank_") || !name.ends_with(".safetensors")) continue;
-        const std::string digits = name.substr(5, name.size() - 5 - 12);
-        const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
-        if (!is_number || (digits.size() <= 18 && std::stoll(digits) < world)) continue;
-        throw InputError({folder.string(), "--out", shortened(name),
+    if (const std::optional<std::string> other = other_rank_file(folder, world)) {
+        throw InputError({folder.string(), "--out", shortened(*other),
                           fmt::format("must hold no rank files beyond this world of {}", world)});
     }
 }
@@ -64,8 +60,25 @@ void require_replaceable(const fs::path& folder, std::int64_t world) {
                           fs::is_symlink(status) ? "must be a file of this folder, not a link"
                                                  : "must be a regular file, or not be there yet"});
     };
-    require(kManifestFile);
+    for (const char* name : {kManifestFile, "config.json", kOriginFile}) require(name);
     for (std::int64_t rank = 0; rank < world; ++rank) require(rank_file_name(Rank{rank}));
+}
+
+LoadSource open_source(const Options& options) {
+    if (options.from_shards && options.model) {
+        throw InputError({"command line", "MODEL", shortened(options.model->string()),
+                          "must not be given together with --from-shards"});
+    }
+    if (options.from_shards) return LoadSource::of_shards(*options.from_shards, options.layers);
+    if (!options.model) throw InputError({"command line", "MODEL", "", "must be given, or --from-shards"});
+    return LoadSource::of_model(*options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
+}
+
+// Files that are read must not be replaced meanwhile.
+void require_other_folder(const fs::path& out, const fs::path& source) {
+    std::error_code error;
+    if (!fs::equivalent(out, source, error)) return;
+    throw InputError({out.string(), "--out", "", "must be another folder than the one that is read"});
 }
 
 // A plan that does not cover every element cannot be loaded, nor one whose code declares something else; each violation
@@ -89,7 +102,7 @@ bool print_violations(const Plan& plan, const Layout& layout, const Answer& answ
 // Everything that can be refused is refused before the folder is made.
 std::optional<fs::path> open_folder(const Options& options, const Plan& plan, const RankLoader& loader,
                                     OutputFolder* folder) {
-    require_memory(loader.memory_needed(options.out && !options.dry_run), "one rank's shards", "--layers N");
+    require_memory(loader.memory_needed(), "the largest shard", "--layers N");
     if (folder == nullptr) return std::nullopt;
     refuse_other_ranks(*options.out, plan.world());
     require_replaceable(*options.out, plan.world());
@@ -158,20 +171,26 @@ int run_load(const Options& options, const Console& console) {
     if (!options.out && !options.against && !options.dry_run) {
         throw InputError({"command line", "--out", "", "must be given: a folder to write, or --against, or --dry-run"});
     }
-    const Answer answer(options.json, console, options.model);
+    const Answer answer(options.json, console, options.from_shards ? *options.from_shards : options.model.value_or(""));
     Layout layout = layout_of(options.layout);
     if (layout.given) layout.given->cut_model = options.layers.has_value();
-    const PlannedModel model =
-        open_planned_model(options.model, options.dry_run ? Tensors::optional : Tensors::needed, options.layers);
+    const LoadSource source = open_source(options);
+    const PlannedModel& model = source.model();
     const Plan plan = plan_of(model, layout);
     const std::optional<Manifest> other =
         options.against ? std::optional{read_manifest(*options.against)} : std::nullopt;
     std::optional<OutputFolder> out;
+    if (options.out) {
+        require_other_folder(*options.out, source.folder());
+        source.require_own_config(*options.out);
+    }
     if (options.out) out.emplace(*options.out);
     if (print_violations(plan, layout, answer)) return exit_failed;
 
     RankLoader loader(plan, options.dry_run ? nullptr : &*model.checkpoint);
+    if (!options.dry_run) source.check_bytes(console);
     const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
+    if (folder && !options.dry_run) source.write_beside(*folder);
     print_notes(layout, plan, console);
     const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
     const std::int64_t bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
@@ -179,8 +198,9 @@ int run_load(const Options& options, const Console& console) {
     if (other) compare_heads(manifest_head(plan), other->head, comparison);
     {
         Progress progress(console, "loading", bytes_planned);
+        loader.load(folder, progress);
         const auto rank_entry = [&](Rank rank) {
-            ManifestRank entry = loader.load(rank, folder, progress);
+            ManifestRank entry = loader.entry(rank);
             if (other) {
                 const auto found = std::ranges::find(other->ranks, rank.value(), &ManifestRank::rank);
                 compare_ranks(entry, found == other->ranks.end() ? nullptr : &*found, comparison);
@@ -209,10 +229,11 @@ int run_load(const Options& options, const Console& console) {
 
 Action declare_load(OptionSet& set) {
     const auto options = std::make_shared<Options>();
-    add_model(set, options->model);
+    set.argument("MODEL", "directory with config.json and its safetensors", options->model);
     add_layout(set, options->layout);
     add_placements(set, options->layout);
     add_layers(set, options->layers);
+    set.path({"--from-shards", "DIR", "instead of MODEL: a folder that load --out wrote"}, options->from_shards);
     set.path({"--out", "DIR", "write each rank's file and manifest.json into DIR"}, options->out);
     set.flag("--dry-run", "the manifest only; reads no tensor data", options->dry_run);
     set.path({"--against", "FILE", "compare with this manifest.json; exit 1 on a difference"}, options->against);

@@ -45,7 +45,7 @@ TEST(LoadCommand, WritesEveryRanksShardsAndTheirManifest) {
             ASSERT_NE(entry, nullptr) << param["name"];
             EXPECT_EQ(json(entry->shape), param["shape"]);
             EXPECT_EQ(name_of(entry->dtype), param["dtype"].get<std::string>());
-            EXPECT_EQ(xxh64_text(file.view(*entry).bytes), param["xxh64"].get<std::string>());
+            EXPECT_EQ(xxh64_text(xxh64(file.view(*entry).bytes)), param["xxh64"].get<std::string>());
         }
     }
 }
@@ -73,7 +73,7 @@ TEST(LoadCommand, PutsTheRightExpertsOnARank) {
 }
 
 TEST(LoadCommand, HashesAsXxh64DoesWithSeedZero) {
-    EXPECT_EQ(xxh64_text({}), "ef46db3751d8e999");  // the algorithm's published value for no input
+    EXPECT_EQ(xxh64_text(xxh64({})), "ef46db3751d8e999");  // the algorithm's published value for no input
 }
 
 TEST(LoadCommand, DryRunWritesTheManifestOnlyAndReadsNoTensor) {

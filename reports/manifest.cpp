@@ -55,8 +55,8 @@ void write_manifest(const ManifestHead& head, const std::function<ManifestRank(R
     json.end_array().end_object();
 }
 
-std::string xxh64_text(std::span<const std::byte> bytes) {
-    return fmt::format("{:016x}", XXH64(bytes.data(), bytes.size(), 0));
-}
+std::uint64_t xxh64(std::span<const std::byte> bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
+
+std::string xxh64_text(std::uint64_t hash) { return fmt::format("{:016x}", hash); }
 
 }  // namespace shardproof::reports

@@ -48,7 +48,7 @@ void write_manifest(const ManifestHead& head, const std::function<ManifestRank(R
 [[nodiscard]] Manifest parse_manifest(std::string_view json_text, const std::string& file);
 [[nodiscard]] Manifest read_manifest(const std::filesystem::path& file);
 
-// XXH64, seed 0, as 16 hex digits.
-[[nodiscard]] std::string xxh64_text(std::span<const std::byte> bytes);
+[[nodiscard]] std::uint64_t xxh64(std::span<const std::byte> bytes);  // seed 0
+[[nodiscard]] std::string xxh64_text(std::uint64_t hash);             // 16 hex digits
 
 }  // namespace shardproof::reports

@@ -105,6 +105,11 @@ void OptionSet::argument(const std::string& name, const std::string& help, std::
     state_->declare({name, "", help, Need::required}, into(name, target));
 }
 
+void OptionSet::argument(const std::string& name, const std::string& help,
+                         std::optional<std::filesystem::path>& target) {
+    state_->declare({name, "", help, Need::optional}, into(name, target));
+}
+
 void OptionSet::text(const Spelling& spelling, std::string& target) { value(spelling, into(spelling.name, target)); }
 
 void OptionSet::text(const Spelling& spelling, std::optional<std::string>& target) {

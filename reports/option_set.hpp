@@ -30,9 +30,10 @@ public:
     OptionSet(const OptionSet&) = delete;
     OptionSet& operator=(const OptionSet&) = delete;
 
-    // What stands without dashes; it must be given, and only once. Targets must outlive parse(). Empty texts and paths
-    // are refused.
+    // What stands without dashes, once; it must be given where `target` is not optional. Targets must outlive parse().
+    // Empty texts and paths are refused.
     void argument(const std::string& name, const std::string& help, std::filesystem::path& target);
+    void argument(const std::string& name, const std::string& help, std::optional<std::filesystem::path>& target);
     void text(const Spelling& spelling, std::string& target);
     void text(const Spelling& spelling, std::optional<std::string>& target);
     void path(const Spelling& spelling, std::filesystem::path& target);

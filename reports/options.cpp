@@ -13,6 +13,8 @@
 namespace shardproof::reports {
 namespace {
 
+constexpr const char* kDefaultRules = "titan-infer";
+
 bool has_vllm_words(const LayoutOptions& options) {
     return options.vllm_data_parallel || options.vllm_tensor_parallel || options.vllm_expert_parallel;
 }
@@ -96,7 +98,7 @@ void add_json(OptionSet& set, std::string& target) {
 bool has_layout(const LayoutOptions& options) {
     return has_vllm_words(options) || options.dp_replicate || options.dp_shard || options.cp || options.tp ||
            options.pp || options.ep || options.etp || !options.expert_placement.empty() || options.expert_map ||
-           options.world || options.sequence_parallel || options.rules != "titan-infer";
+           options.world || options.sequence_parallel || options.rules;
 }
 
 namespace {
@@ -141,9 +143,9 @@ ParallelDims dims_of_file(const RawDims& raw, const std::string& file) {
 
 // Degrees typed and degrees of the file must be the same; either alone will do.
 Layout given_layout_of(const LayoutOptions& options) {
-    if (options.rules != "titan-infer") {
+    if (options.rules) {
         throw InputError(
-            {"command line", "--rules", shortened(options.rules), "must not be given together with --placements"});
+            {"command line", "--rules", shortened(*options.rules), "must not be given together with --placements"});
     }
     if (!options.expert_placement.empty() || options.expert_map) {
         throw InputError({"command line", options.expert_map ? "--expert-map" : "--vllm-expert-placement-strategy", "",
@@ -153,6 +155,10 @@ Layout given_layout_of(const LayoutOptions& options) {
     const std::string& file = read.layout.file;
     std::string note;
     RawDims raw = typed_dims(options, note);
+    if (!has_degrees(options) && !options.world && !read.dims) {
+        throw InputError({"command line", "--dp-shard", "",
+                          fmt::format("must be given, or another degree: {} has no dims", printable(file))});
+    }
     std::optional<ParallelDims> typed;
     if (has_degrees(options) || !read.dims) typed = ParallelDims::parse(raw);
     std::optional<ParallelDims> said;
@@ -180,7 +186,23 @@ Layout given_layout_of(const LayoutOptions& options) {
         throw InputError({file, "world", std::to_string(*read.world),
                           fmt::format("must be {}, which the degrees multiply to", dims.world())});
     }
-    return {dims, &rule_set_named(options.rules), {}, std::move(note), std::move(read.layout)};
+    return {dims, &rule_set_named(kDefaultRules), {}, std::move(note), std::move(read.layout)};
+}
+
+[[noreturn]] void refuse_etp(const RuleSet& rules, std::int64_t etp) {
+    throw InputError(
+        {"command line", "--etp", std::to_string(etp), fmt::format("must not be given for rules {}", rules.name)});
+}
+
+// Where --etp was not typed a refusal says where its value comes from.
+ParallelDims parse_with_etp_of_tp(const RawDims& raw) {
+    try {
+        return ParallelDims::parse(raw);
+    } catch (const InputError& error) {
+        InputError::Parts parts = error.parts();
+        if (parts.field == "--etp") parts.rule = "that of --tp where it is not given, " + parts.rule;
+        throw InputError(std::move(parts));
+    }
 }
 
 }  // namespace
@@ -189,15 +211,24 @@ Layout layout_of(const LayoutOptions& options) {
     if (options.placements) return given_layout_of(options);
     std::string note;
     RawDims raw = typed_dims(options, note);
-    const RuleSet& rules = rule_set_named(options.rules);
-    if (rules.takes_etp && !raw.etp) raw.etp = raw.tp;
+    const RuleSet& rules = rule_set_named(options.rules.value_or(kDefaultRules));
+    if (raw.etp && !rules.takes_etp) refuse_etp(rules, *raw.etp);
+    const bool etp_is_tp = rules.takes_etp && !raw.etp;
+    if (etp_is_tp) raw.etp = raw.tp;
     RuleOptions rule_options{
         .expert_order = expert_order_named(options.expert_placement), .expert_map = {}, .expert_map_file = {}};
     if (options.expert_map) {
         rule_options.expert_map = read_expert_map(*options.expert_map);
         rule_options.expert_map_file = options.expert_map->string();
     }
-    return {ParallelDims::parse(raw), &rules, std::move(rule_options), std::move(note)};
+    if (rule_options.expert_order == ExpertOrder::round_robin) {
+        if (!note.empty()) note += "\nnote: ";
+        note +=
+            "vLLM places experts round-robin only in models with expert groups (num_expert_group above 1), without "
+            "redundant experts; in others it falls back to linear";
+    }
+    return {etp_is_tp ? parse_with_etp_of_tp(raw) : ParallelDims::parse(raw), &rules, std::move(rule_options),
+            std::move(note)};
 }
 
 std::string dtype_note(const ModelConfig& config, DType of_tensors) {

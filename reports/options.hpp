@@ -23,7 +23,7 @@ struct LayoutOptions {
     bool sequence_parallel = false;
     std::string expert_placement;  // linear, round_robin, or none
     std::optional<std::filesystem::path> expert_map;
-    std::string rules = "titan-infer";
+    std::optional<std::string> rules;  // titan-infer
     std::optional<std::filesystem::path> placements;
 };
 

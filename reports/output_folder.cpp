@@ -1,9 +1,15 @@
 #include "reports/output_folder.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "oracle/model/error.hpp"
 #include "reports/text.hpp"
@@ -31,6 +37,38 @@ fs::path existing_ancestor(fs::path folder) {
     std::error_code error;
     while (!fs::exists(folder, error) && parent_of(folder) != folder) folder = parent_of(folder);
     return folder;
+}
+
+// "NAME.tmp-123" and ".shardproof-123-0.tmp": a name with the number of a process that is no more. It was killed before
+// it could rename or remove what it wrote.
+bool is_leftover(std::string_view name) {
+    constexpr std::string_view kTmp = ".tmp-";
+    constexpr std::string_view kOurs = ".shardproof-";
+    std::size_t at = name.rfind(kTmp);
+    at = at != std::string_view::npos ? at + kTmp.size() : name.starts_with(kOurs) ? kOurs.size() : name.size();
+    pid_t process = 0;
+    const auto [end, error] = std::from_chars(name.data() + at, name.data() + name.size(), process);
+    const std::string_view rest{end, static_cast<std::size_t>(name.data() + name.size() - end)};
+    if (error != std::errc{} || process <= 0 || !(rest.empty() || rest.ends_with(".tmp"))) return false;
+    return ::kill(process, 0) != 0 && errno == ESRCH;
+}
+
+// Of names that begin so.
+void remove_leftovers(const fs::path& folder, const std::string& beginning) {
+    std::error_code error;
+    std::vector<fs::path> found;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (name.starts_with(beginning) && is_leftover(name)) found.push_back(entry->path());
+    }
+    for (const fs::path& path : found) fs::remove_all(path, error);
+}
+
+void sync_folder(const fs::path& folder) {
+    const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) return;  // its entries reach the disk without being asked, only later
+    ::fsync(opened);
+    ::close(opened);
 }
 
 }  // namespace
@@ -65,6 +103,10 @@ void OutputFolder::require_space(std::uint64_t bytes_needed) const {
 const fs::path& OutputFolder::place() {
     if (is_open_) return place_;
     std::error_code error;
+    if (is_new_) remove_leftovers(parent_of(folder_), folder_.filename().string() + ".tmp-");
+    for (const char* ours : {".rank_", "manifest.json", ".config.json", ".checkpoint.json", ".shardproof-"}) {
+        if (!is_new_) remove_leftovers(folder_, ours);
+    }
     if (is_new_) fs::create_directories(place_, error);
     if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
     is_open_ = true;
@@ -73,7 +115,9 @@ const fs::path& OutputFolder::place() {
 
 void OutputFolder::commit() {
     std::error_code error;
+    sync_folder(place());
     if (is_new_) fs::rename(place(), folder_, error);
+    if (is_new_ && !error) sync_folder(parent_of(folder_));
     if (error) refuse(folder_, fmt::format("must be writable: {}", error.message()));
     is_open_ = false;
 }

@@ -16,8 +16,9 @@ public:
 
     // Throws EnvironmentError with bytes needed and free.
     void require_space(std::uint64_t bytes_needed) const;
-    // Where to write. Made on the first call.
+    // Where to write. Made on the first call, which also removes what runs left there that were killed.
     [[nodiscard]] const std::filesystem::path& place();
+    // All of it on the disk, then under its own name.
     void commit();
 
 private:

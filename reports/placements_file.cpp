@@ -34,6 +34,33 @@ std::vector<GivenShard> shards_of(const JsonField& list) {
     return shards;
 }
 
+Placement placement_of(const JsonField& field) {
+    std::optional<Placement> placement = placement_named(field.text());
+    if (!placement) field.refuse("must be R, P, S(d), SS(d,k) or O(d)");
+    return *placement;
+}
+
+std::vector<Axis> axes_of(const JsonField& list) {
+    std::vector<Axis> axes;
+    for (const JsonField& axis : list.items()) axes.push_back(axis_named(axis.text(), axis));
+    return axes;
+}
+
+Declaration declaration_of(const JsonField& field) {
+    field.allow({"fsdp_mesh", "asserted_ranks", "axes", "placements", "loaded_as"});
+    Declaration declared;
+    declared.fsdp_mesh = axes_of(field.at("fsdp_mesh"));
+    declared.axes = axes_of(field.at("axes"));
+    for (const JsonField& placement : field.at("placements").items())
+        declared.placements.push_back(placement_of(placement));
+    if (field.has("asserted_ranks") && !field.at("asserted_ranks").is_null())
+        declared.asserted_ranks = field.at("asserted_ranks").number();
+    if (!field.has("loaded_as")) return declared;
+    for (const auto& [name, value] : field.at("loaded_as").entries())
+        declared.loaded_as.emplace_back(axis_named(name, value), placement_of(value));
+    return declared;
+}
+
 GivenParam param_of(const JsonField& field) {
     field.allow({"name", "shape", "dtype", "checkpoint", "mesh", "placements", "declared", "shards"});
     GivenParam param{.name = field.at("name").text(),
@@ -52,11 +79,14 @@ GivenParam param_of(const JsonField& field) {
     if (field.has("placements")) {
         for (const auto& [name, value] : field.at("placements").entries()) {
             const Axis axis = axis_named(name, value);
-            const std::optional<Placement> placement = placement_named(value.text());
-            if (!placement) value.refuse("must be R, P, S(d), SS(d,k) or O(d)");
-            param.placements.emplace_back(axis, *placement);
+            param.placements.emplace_back(axis, placement_of(value));
         }
     }
+    if (field.has("checkpoint")) {
+        param.checkpoint.emplace();
+        for (const JsonField& tensor : field.at("checkpoint").items()) param.checkpoint->push_back(tensor.text());
+    }
+    if (field.has("declared")) param.declared = declaration_of(field.at("declared"));
     if (field.has("shards")) param.shards = shards_of(field.at("shards"));
     if (!field.has("placements") && !field.has("shards")) field.refuse("must have placements, or shards");
     return param;
@@ -101,11 +131,30 @@ RawDims dims_of(const JsonField& field) {
     return dims;
 }
 
+std::vector<std::vector<Rank>> groups_of(const JsonField& field) {
+    std::vector<std::vector<Rank>> groups;
+    for (const JsonField& group : field.items()) {
+        groups.emplace_back();
+        for (const JsonField& rank : group.items()) groups.back().emplace_back(rank.number());
+    }
+    return groups;
+}
+
+// It is printed as the name of a rule set.
+std::string rules_of(const JsonField& field) {
+    constexpr std::string_view kTaken = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    constexpr std::size_t kLengthMax = 64;
+    std::string name = field.text();
+    if (name.empty() || name.size() > kLengthMax || name.find_first_not_of(kTaken) != std::string::npos)
+        field.refuse("must be a word of up to 64 letters, digits, - _ and .");
+    return name;
+}
+
 PlacementsFile placements_of(const JsonField& root, const std::string& file) {
     PlacementsFile read;
     read.layout.file = file;
     root.allow({"world", "dims", "rules", "meshes", "groups", "bytes_per_rank", "params", "violations", "cost"});
-    if (root.has("rules")) read.layout.rules = root.at("rules").text();
+    if (root.has("rules")) read.layout.rules = rules_of(root.at("rules"));
     if (root.has("dims")) read.dims = dims_of(root.at("dims"));
     if (root.has("world")) read.world = root.at("world").number();
     if (root.has("meshes")) {
@@ -115,6 +164,10 @@ PlacementsFile placements_of(const JsonField& root, const std::string& file) {
             const std::string name{name_of(kind)};
             if (meshes.has(name)) read.layout.meshes.push_back(mesh_of(kind, meshes.at(name)));
         }
+    }
+    if (root.has("groups")) {
+        for (const auto& [name, field] : root.at("groups").entries())
+            read.layout.groups.push_back({field.path(), name, groups_of(field)});
     }
     std::map<std::string, std::string> path_of;
     for (const JsonField& field : root.at("params").items()) {

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -101,7 +102,7 @@ TEST(PlacementsFile, WhatNoRuleSetComputesIsRefusedByCheckAndLoaded) {
 void expect_refused(const json& file, const char* where, const char* rule) {
     const TemporaryFolder folder;
     write_text(folder / "f.json", file.dump());
-    const Printed printed = run_command_line({"plan", kDemo, "--placements", folder / "f.json"});
+    const Printed printed = run_command_line({"plan", kDemo, "--dp-shard", "1", "--placements", folder / "f.json"});
     EXPECT_EQ(printed.code, 2);
     EXPECT_EQ(printed.out, "");
     EXPECT_THAT(printed.err, AllOf(HasSubstr(where), HasSubstr(rule)));
@@ -137,6 +138,83 @@ TEST(PlacementsFile, RefusesABrokenFormByThePathOfTheField) {
     expect_refused(bare, "params[0]", "must have placements, or shards");
 }
 
+// Storage follows one split factor; another is another layout, which must not be taken for ours.
+TEST(PlacementsFile, RefusesASplitFactorThatLaterAxesDoNotMake) {
+    json file;
+    std::ifstream(SHARDPROOF_SOURCE_DIR "/sim/plan/cases/dtensor/placements.json") >> file;
+    const TemporaryFolder folder;
+    const auto planned = [&](const char* name, const char* placement) {
+        json changed = file;
+        for (json& param : changed["params"]) {
+            if (param["name"] == name) param["placements"]["fsdp"] = placement;
+        }
+        write_text(folder / "f.json", changed.dump());
+        return run_command_line(
+            {"plan", kDemo, "--dp-shard", "4", "--tp", "2", "--ep", "4", "--placements", folder / "f.json"});
+    };
+    constexpr const char* kWq = "layers.1.attention.wq.weight";
+    EXPECT_EQ(planned(kWq, "SS(0,2)").code, 0);
+    for (const char* other : {"SS(0,4)", "SS(0,1)", "SS(0,1000000)"}) {
+        const Printed printed = planned(kWq, other);
+        EXPECT_EQ(printed.code, 2) << other;
+        EXPECT_THAT(printed.err, AllOf(HasSubstr(std::string{".placements.fsdp="} + other), HasSubstr("split into 2")));
+    }
+    EXPECT_THAT(planned("norm.weight", "SS(0,64)").err, HasSubstr("must split into 1"));
+    EXPECT_EQ(planned("norm.weight", "SS(0,1)").code, 0);  // S(0) by another name
+}
+
+TEST(PlacementsFile, RefusesWhatContradictsMeshesAndCheckpoint) {
+    const json plan = printed_plan(kLayouts[0]);
+    const auto with = [&](const char* pointer, const json& value) {
+        json changed = plan;
+        changed[json::json_pointer(pointer)] = value;
+        return changed;
+    };
+    const TemporaryFolder folder;
+    const auto expect = [&](const json& file, const char* where, const char* rule) {
+        write_text(folder / "f.json", file.dump());
+        const Printed printed = run_command_line({"check", kDemo, "--placements", folder / "f.json"});
+        EXPECT_EQ(printed.code, 2);
+        EXPECT_THAT(printed.err, AllOf(HasSubstr(where), HasSubstr(rule)));
+    };
+    expect(with("/groups/tp/0", json::parse("[0,7]")), "groups.tp", "must be the groups that meshes and degrees make");
+    expect(with("/groups/ring", json::array()), "groups.ring", "name of an axis");
+    expect(with("/groups", 5), "groups=5", "must be an object");
+    expect(with("/rules", "evil\x1b[31m"), "rules=", "must be a word");
+    json swapped = plan;
+    json *w1 = nullptr, *w3 = nullptr;
+    for (json& param : swapped["params"]) {
+        if (param["name"] == "layers.1.moe.experts.w1") w1 = &param;
+        if (param["name"] == "layers.1.moe.experts.w3") w3 = &param;
+    }
+    std::swap((*w1)["checkpoint"], (*w3)["checkpoint"]);
+    expect(swapped, "checkpoint[0]=model.layers.1.mlp.experts.0.up_proj.weight",
+           "must be model.layers.1.mlp.experts.0");
+}
+
+TEST(PlacementsFile, NeedsDegreesFromSomewhere) {
+    const std::string file = SHARDPROOF_SOURCE_DIR "/sim/plan/cases/dtensor/placements.json";
+    const Printed printed = run_command_line({"check", kDemo, "--placements", file});
+    EXPECT_EQ(printed.code, 2);
+    EXPECT_THAT(printed.err, AllOf(HasSubstr("--dp-shard"), HasSubstr("has no dims")));
+}
+
+// Two ranks that should own the same do not.
+TEST(PlacementsFile, OwnersThatDisagreeAreNamed) {
+    const TemporaryFolder folder;
+    json plan = printed_plan({"--rules", "vllm", "--dp-shard", "4", "--tp", "2", "--vllm-expert-placement-strategy",
+                              "round_robin", "--ep", "8"});
+    for (json& param : plan["params"]) {
+        if (param["name"] != "layers.1.attention.wk.weight") continue;
+        param["placements"]["tp"] = "O(0)";
+        param["shards"][4]["index"][0] = json::parse("[[12,24]]");
+    }
+    write_text(folder / "plan.json", plan.dump());
+    const Printed checked = run_command_line({"load", kDemo, "--dry-run", "--placements", folder / "plan.json"});
+    EXPECT_EQ(checked.code, 1);
+    EXPECT_THAT(checked.out, HasSubstr("layers.1.attention.wk.weight: rank 4's index says [12:24]"));
+}
+
 TEST(PlacementsFile, DegreesTypedMustBeThoseOfTheFile) {
     const TemporaryFolder folder;
     write_text(folder / "plan.json", printed_plan(kLayouts[0]).dump());
@@ -146,6 +224,8 @@ TEST(PlacementsFile, DegreesTypedMustBeThoseOfTheFile) {
     const Printed rules =
         run_command_line({"plan", kDemo, "--placements", folder / "plan.json", "--rules", "titan-train"});
     EXPECT_EQ(rules.code, 2);
+    EXPECT_EQ(run_command_line({"plan", kDemo, "--placements", folder / "plan.json", "--rules", "titan-infer"}).code,
+              2);
     EXPECT_THAT(rules.err, HasSubstr("--rules=titan-train: must not be given together with --placements"));
 }
 

@@ -70,7 +70,7 @@ int run_plan(const Options& options, const Console& console) {
     refuse_params_of_stages(options, model, layout);
     const Plan plan = plan_of(model, layout);
     PlanView view = view_of(options, plan);
-    const std::optional<StepForecast> forecast = forecast_of(options.cost, plan);
+    const std::optional<StepForecast> forecast = forecast_of(options.cost, plan, layout.given.has_value());
     require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
     view.violations = coverage_violations(plan);
     print_notes(layout, plan, console);

@@ -51,7 +51,11 @@ void write_declaration(const Declaration& declared, JsonWriter& json) {
     names("axes", declared.axes);
     json.key("placements").begin_array();
     for (const Placement& placement : declared.placements) json.value(to_string(placement));
-    json.end_array().end_object();
+    json.end_array();
+    if (declared.asserted_ranks) json.field("asserted_ranks", *declared.asserted_ranks);
+    json.key("loaded_as").begin_object();
+    for (const auto& [axis, placement] : declared.loaded_as) json.field(name_of(axis), to_string(placement));
+    json.end_object().end_object();
 }
 
 void write_param(const Plan& plan, std::size_t param_idx, const PlanView& view, JsonWriter& json) {

@@ -1,6 +1,7 @@
 // Rule sets through the command line: the specimen is refused with its reasons, the others hold.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <fstream>
@@ -48,6 +49,52 @@ TEST(Specimen, IsPlannedAsItWasWritten) {
         EXPECT_THAT(printed.err, HasSubstr(reason));
     }
 }
+
+// Each of the four blockers with the others mended in what the plan declares, read back as another program's layout.
+struct Blocker {
+    const char* name;
+    const char* reason;
+};
+void mend(json& param, std::string_view blocker) {
+    json& declared = param["declared"];
+    if (blocker == "order") declared["fsdp_mesh"] = {"dp_replicate", declared["fsdp_mesh"][0]};
+    if (blocker == "size") declared.erase("asserted_ranks");
+    while (blocker == "count" && declared["placements"].size() < declared["axes"].size())
+        declared["placements"].push_back("R");
+    if (blocker != "loading") return;
+    for (auto& [axis, taken_for] : declared["loaded_as"].items()) taken_for = param["placements"][axis];
+}
+
+class EachBlocker : public testing::TestWithParam<Blocker> {};
+
+TEST_P(EachBlocker, AloneFailsCheckAndLoad) {
+    json plan = json::parse(specimen({"plan", "--json", "-"}).out);
+    for (json& param : plan["params"]) {
+        for (const std::string_view other : {"order", "size", "count", "loading"}) {
+            if (other != GetParam().name) mend(param, other);
+        }
+    }
+    const TemporaryFolder folder;
+    write_text(folder / "plan.json", plan.dump());
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"check"}, std::vector<std::string>{"load", "--dry-run"}}) {
+        std::vector<std::string> args = words;
+        args.insert(args.end(), {"--placements", folder / "plan.json"});
+        const Printed printed = on_demo(args);
+        EXPECT_EQ(printed.code, 1) << printed.err << printed.out;
+        EXPECT_THAT(printed.out, AllOf(HasSubstr(": axis "), HasSubstr(GetParam().reason)));
+    }
+    for (json& param : plan["params"]) mend(param, GetParam().name);
+    write_text(folder / "plan.json", plan.dump());
+    const Printed mended = on_demo({"load", "--dry-run", "--placements", folder / "plan.json"});
+    EXPECT_EQ(mended.code, 0) << mended.out << mended.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EachBlocker,
+                         testing::Values(Blocker{"order", "shards over the second axis"},
+                                         Blocker{"size", "size() counts ranks"}, Blocker{"count", "has no placement"},
+                                         Blocker{"loading", "loading takes it for R"}),
+                         [](const auto& instance) { return std::string{instance.param.name}; });
 
 TEST(Specimen, FailsCheckByParameterAxisAndReason) {
     const Printed printed = specimen({"check", "--json", "-"});
@@ -162,7 +209,32 @@ TEST_F(ExpertMapFile, IsRefusedByThePathOfTheField) {
     expect(R"({"physical_to_logical_map": [0,1,2,3]})", "is an expert without a slot");
     const Printed absent = on_demo({"plan", "--rules", "vllm", "--expert-map", folder_ / "absent.json"});
     EXPECT_EQ(absent.code, 2);
-    EXPECT_THAT(absent.err, HasSubstr("--expert-map"));
+    EXPECT_THAT(absent.err, HasSubstr("absent.json: file missing"));
+}
+
+TEST_F(ExpertMapFile, ThatIsAFifoIsRefusedAtOnce) {
+    const std::string fifo = folder_ / "fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    const Printed printed = on_demo({"plan", "--rules", "vllm", "--dp-shard", "2", "--ep", "2", "--expert-map", fifo});
+    EXPECT_EQ(printed.code, 2);
+    EXPECT_THAT(printed.err, HasSubstr("it is a FIFO"));
+}
+
+// One slot a rank, and more ranks than experts: what redundancy is for.
+TEST_F(ExpertMapFile, MayHaveMoreRanksThanThereAreExperts) {
+    std::string slots = "0";
+    for (int slot = 1; slot < 20; ++slot) slots += "," + std::to_string(slot % 16);
+    write_text(folder_ / "map.json", R"({"physical_to_logical_map": [)" + slots + "]}");
+    const Printed printed = on_demo({"check", "--tokens", "16", "--rules", "vllm", "--dp-shard", "10", "--tp", "2",
+                                     "--ep", "20", "--expert-map", folder_ / "map.json"});
+    EXPECT_EQ(printed.code, 0) << printed.err << printed.out;
+}
+
+TEST(RuleSets, SayThatVllmDealsRoundRobinOnlyWithExpertGroups) {
+    const Printed printed = on_demo({"plan", "--summary", "--rules", "vllm", "--dp-shard", "2", "--ep", "2",
+                                     "--vllm-expert-placement-strategy", "round_robin"});
+    EXPECT_EQ(printed.code, 0);
+    EXPECT_THAT(printed.err, HasSubstr("note: vLLM places experts round-robin only in models with expert groups"));
 }
 
 TEST(RuleSets, OptionsOfOneAreRefusedForOthers) {

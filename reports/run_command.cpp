@@ -110,6 +110,7 @@ int run_run(const Options& options, const Console& console) {
     const Tensor logits = backend == Backend::oracle
                               ? run_oracle(model, batch, ids, console)
                               : run_sim(plan, model, batch, ids, {.arithmetic = arithmetic}, console);
+    model.checkpoint.require_intact();
     write_safetensors(options.out, {{"logits", logits.view()}});
     answer.text() << fmt::format("run      {}: logits {} {} written to {}\n", printable(options.model.string()),
                                  name_of(logits.dtype), to_string(logits.shape), printable(options.out.string()));

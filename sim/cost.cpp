@@ -312,7 +312,8 @@ private:
     void record(CollectiveCost call) {
         for (CollectiveCost& known : cost_.collectives) {
             if (known.kind != call.kind || known.group != call.group || known.what != call.what ||
-                known.dtype != call.dtype || known.sent != call.sent || known.received != call.received)
+                known.dtype != call.dtype || known.sent != call.sent || known.received != call.received ||
+                known.time_us != call.time_us)
                 continue;
             known.stages.push_back(stage_);
             return;

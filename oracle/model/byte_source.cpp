@@ -1,16 +1,6 @@
 #include "oracle/model/byte_source.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <system_error>
 #include <utility>
-
-#include "oracle/model/error.hpp"
 
 namespace shardproof {
 namespace {
@@ -26,76 +16,7 @@ private:
     std::string name_;
 };
 
-class MappedFile final : public ByteSource {
-public:
-    MappedFile(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {}
-    ~MappedFile() override {
-        // munmap takes a non-const address; nothing is written.
-        if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-    }
-    [[nodiscard]] std::span<const std::byte> bytes() const override { return bytes_; }
-    [[nodiscard]] const std::string& name() const override { return name_; }
-
-private:
-    std::span<const std::byte> bytes_;
-    std::string name_;
-};
-
-struct FileDescriptor {
-    int fd = -1;
-    FileDescriptor() = default;
-    explicit FileDescriptor(int raw) : fd(raw) {}
-    FileDescriptor(const FileDescriptor&) = delete;
-    FileDescriptor& operator=(const FileDescriptor&) = delete;
-    ~FileDescriptor() {
-        if (fd >= 0) ::close(fd);
-    }
-};
-
-std::string_view kind_of(mode_t mode) {
-    if (S_ISDIR(mode)) return "a directory";
-    if (S_ISFIFO(mode)) return "a FIFO";
-    if (S_ISSOCK(mode)) return "a socket";
-    if (S_ISCHR(mode) || S_ISBLK(mode)) return "a device";
-    return "of another kind";
-}
-
-[[noreturn]] void refuse(const std::filesystem::path& file, std::string rule) {
-    throw InputError({.file = file.string(), .field = "", .value = "", .rule = std::move(rule)});
-}
-
-[[noreturn]] void refuse_errno(const std::filesystem::path& file, int error) {
-    if (error == ENOENT || error == ENOTDIR) refuse(file, "file missing");
-    refuse(file, "must be a readable file: " + std::generic_category().message(error));
-}
-
-void require_regular(const std::filesystem::path& file, const struct stat& status) {
-    if (!S_ISREG(status.st_mode))
-        refuse(file, fmt::format("must be a regular file, it is {}", kind_of(status.st_mode)));
-}
-
 }  // namespace
-
-std::shared_ptr<const ByteSource> map_file(const std::filesystem::path& file, std::string name) {
-    struct stat status{};
-    if (::stat(file.c_str(), &status) != 0) refuse_errno(file, errno);
-    require_regular(file, status);
-    // Asked again of the open file, and opened without blocking: another program may put a FIFO there in between.
-    const FileDescriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (opened.fd < 0 || ::fstat(opened.fd, &status) != 0) refuse_errno(file, errno);
-    require_regular(file, status);
-
-    const auto size = static_cast<std::size_t>(status.st_size);
-    if (size == 0) return std::make_shared<OwnedBytes>(std::vector<std::byte>{}, std::move(name));  // mmap refuses 0
-    void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, opened.fd, 0);
-    if (address == MAP_FAILED && errno == ENOMEM) {
-        throw EnvironmentError(fmt::format("{} cannot be mapped: {} bytes of address space are needed, fewer are left",
-                                           printable(file.string()), size),
-                               "raise the limit (ulimit -v)");
-    }
-    if (address == MAP_FAILED) refuse_errno(file, errno);
-    return std::make_shared<MappedFile>(std::span(static_cast<const std::byte*>(address), size), std::move(name));
-}
 
 std::shared_ptr<const ByteSource> own_bytes(std::vector<std::byte> bytes, std::string name) {
     return std::make_shared<OwnedBytes>(std::move(bytes), std::move(name));

@@ -144,11 +144,29 @@ Checkpoint Checkpoint::from_sources(std::vector<std::shared_ptr<const ByteSource
     return checkpoint;
 }
 
+Checkpoint Checkpoint::from_files(std::string name, std::vector<std::pair<std::string, SafetensorsFile>> prefixed) {
+    Checkpoint checkpoint;
+    checkpoint.name_ = std::move(name);
+    for (auto& [prefix, file] : prefixed) {
+        for (const SafetensorsEntry& entry : file.header().entries) {
+            const Item item{&entry, checkpoint.files_.size()};
+            const bool is_new = checkpoint.items_.try_emplace(prefix + "/" + entry.name, item).second;
+            SP_ASSERT(is_new);
+        }
+        checkpoint.files_.push_back(std::move(file));
+    }
+    return checkpoint;
+}
+
 Checkpoint Checkpoint::with_sources(
     const std::function<std::shared_ptr<const ByteSource>(std::shared_ptr<const ByteSource>)>& wrap) const {
     Checkpoint copy = *this;  // entries are shared, so the items still point at them
     for (SafetensorsFile& file : copy.files_) file = file.with_source(wrap(file.shared_source()));
     return copy;
+}
+
+void Checkpoint::require_intact() const {
+    for (const SafetensorsFile& file : files_) file.source().require_intact();
 }
 
 TensorView Checkpoint::tensor(std::string_view name) const {

@@ -54,14 +54,29 @@ private:
     std::shared_ptr<const SafetensorsHeader> header_;
 };
 
+// A file before there are any bytes of it.
+struct TensorForm {
+    std::string name;
+    DType dtype{};
+    Shape shape;
+};
+struct SafetensorsForm {
+    std::string head;                  // length, JSON and padding: what the file begins with
+    std::vector<std::uint64_t> begin;  // byte offset in the file of each tensor, in the order given
+    std::uint64_t num_bytes = 0;       // of the whole file
+};
+// The form that the writers below give it.
+[[nodiscard]] SafetensorsForm safetensors_form(const std::vector<TensorForm>& tensors,
+                                               const std::map<std::string, std::string>& metadata = {});
+
 // Writes tensors as the reference writer does: descending dtype, then name; header padded with spaces to 8 bytes;
 // metadata keys sorted. The bytes of a file with these tensors:
 [[nodiscard]] std::vector<std::byte> to_safetensors(const std::vector<std::pair<std::string, TensorView>>& tensors,
                                                     const std::map<std::string, std::string>& metadata = {});
-// The same, streamed to a temporary name beside `file` and renamed when complete; nothing is left behind on failure. A
-// link is followed, its target replaced. Throws InputError when `file` is there and no regular file, or its folder
-// cannot be written; EnvironmentError when the disk is full. Both writers throw InputError for a name that comes twice,
-// is not UTF-8 or is `__metadata__`.
+// The same, streamed to a temporary name beside `file`, on the disk before it is renamed; nothing is left behind on
+// failure. A link is followed, its target replaced. Throws InputError when `file` is there and no regular file, or its
+// folder cannot be written; EnvironmentError when the disk is full. Both writers throw InputError for a name that comes
+// twice, is not UTF-8 or is `__metadata__`.
 void write_safetensors(const std::filesystem::path& file,
                        const std::vector<std::pair<std::string, TensorView>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});

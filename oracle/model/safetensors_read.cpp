@@ -123,8 +123,14 @@ SafetensorsFile::SafetensorsFile(const std::shared_ptr<const ByteSource>& source
     : SafetensorsFile(source, source->name()) {}
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const ByteSource> source, const std::string& shown_as)
-    : source_(std::move(source)),
-      header_(std::make_shared<const SafetensorsHeader>(parse_safetensors(source_->bytes(), shown_as))) {}
+    : source_(std::move(source)) {
+    try {
+        header_ = std::make_shared<const SafetensorsHeader>(parse_safetensors(source_->bytes(), shown_as));
+    } catch (const InputError&) {
+        source_->require_intact();  // that it changed says more than what is wrong with it since
+        throw;
+    }
+}
 
 SafetensorsFile SafetensorsFile::with_source(std::shared_ptr<const ByteSource> source) const {
     SafetensorsFile copy = *this;

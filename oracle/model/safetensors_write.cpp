@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <system_error>
 #include <tuple>
 
@@ -20,12 +21,6 @@ namespace {
 
 using Named = std::pair<std::string, TensorView>;
 namespace fs = std::filesystem;
-
-struct Layout {
-    std::string head;                    // length, JSON, padding
-    std::vector<const TensorView*> body;  // in file order
-    std::uint64_t num_bytes = 0;         // of the whole file
-};
 
 std::string quoted(std::string_view text, const std::string& file) {
     try {
@@ -43,32 +38,32 @@ void append_metadata(std::string& json, const std::map<std::string, std::string>
     json += ',';
 }
 
-void check_size(const TensorView& tensor) {
+std::uint64_t bytes_of(const TensorForm& tensor) {
     const auto bits =
         static_cast<std::uint64_t>(num_elements(tensor.shape)) * static_cast<std::uint64_t>(bits_of(tensor.dtype));
     SP_ASSERT(bits % 8 == 0);
-    SP_ASSERT(bits / 8 == tensor.bytes.size());
+    return bits / 8;
 }
 
-Layout lay_out(const std::vector<Named>& tensors, const std::map<std::string, std::string>& metadata,
-               const std::string& file) {
-    std::vector<const Named*> order;
-    for (const Named& named : tensors) order.push_back(&named);
-    std::ranges::sort(order, [](const Named* a, const Named* b) {
-        return std::tie(b->second.dtype, a->first) < std::tie(a->second.dtype, b->first);
+SafetensorsForm lay_out(const std::vector<TensorForm>& tensors, const std::map<std::string, std::string>& metadata,
+                        const std::string& file) {
+    std::vector<std::size_t> order(tensors.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+        return std::tie(tensors[b].dtype, tensors[a].name) < std::tie(tensors[a].dtype, tensors[b].name);
     });
 
-    Layout layout;
+    SafetensorsForm form;
+    form.begin.resize(tensors.size());
     std::string json = "{";
     append_metadata(json, metadata, file);
     std::uint64_t offset = 0;
-    for (const Named* const named : order) {
-        const auto& [name, tensor] = *named;
-        check_size(tensor);
-        const std::uint64_t end = offset + tensor.bytes.size();
-        json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},", quoted(name, file),
+    for (const std::size_t i : order) {
+        const TensorForm& tensor = tensors[i];
+        const std::uint64_t end = offset + bytes_of(tensor);
+        json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},", quoted(tensor.name, file),
                             name_of(tensor.dtype), to_string(tensor.shape), offset, end);
-        layout.body.push_back(&tensor);
+        form.begin[i] = offset;
         offset = end;
     }
     if (json.back() == ',') json.pop_back();
@@ -76,16 +71,37 @@ Layout lay_out(const std::vector<Named>& tensors, const std::map<std::string, st
     json.append((8 - json.size() % 8) % 8, ' ');
 
     const std::uint64_t length = json.size();
-    layout.head.resize(sizeof length);
-    std::memcpy(layout.head.data(), &length, sizeof length);
-    layout.head += json;
-    layout.num_bytes = layout.head.size() + offset;
-    return layout;
+    form.head.resize(sizeof length);
+    std::memcpy(form.head.data(), &length, sizeof length);
+    form.head += json;
+    for (std::uint64_t& begin : form.begin) begin += form.head.size();
+    form.num_bytes = form.head.size() + offset;
+    return form;
 }
 
-void check_names(const std::vector<Named>& tensors, const std::string& file) {
+std::vector<TensorForm> forms_of(const std::vector<Named>& tensors) {
+    std::vector<TensorForm> forms;
+    for (const auto& [name, tensor] : tensors) forms.push_back({name, tensor.dtype, tensor.shape});
+    return forms;
+}
+
+// The tensors as they stand in the file.
+std::vector<const TensorView*> in_file_order(const std::vector<Named>& tensors, const SafetensorsForm& form) {
+    std::vector<std::pair<std::uint64_t, std::size_t>> order;
+    for (std::size_t i = 0; i < tensors.size(); ++i) order.emplace_back(form.begin[i], i);
+    // Empty tensors begin where the next one does, and have nothing to write.
+    std::ranges::sort(order);
+    std::vector<const TensorView*> body;
+    for (const auto& [begin, i] : order) {
+        SP_ASSERT(tensors[i].second.bytes.size() == bytes_of({{}, tensors[i].second.dtype, tensors[i].second.shape}));
+        body.push_back(&tensors[i].second);
+    }
+    return body;
+}
+
+void check_names(const std::vector<TensorForm>& tensors, const std::string& file) {
     std::vector<std::string_view> names;
-    for (const Named& named : tensors) names.push_back(named.first);
+    for (const TensorForm& tensor : tensors) names.push_back(tensor.name);
     std::ranges::sort(names);
     if (const auto twice = std::ranges::adjacent_find(names); twice != names.end()) {
         throw InputError({file, printable(*twice), "", "a tensor name must not come twice in one file"});
@@ -147,7 +163,9 @@ public:
         }
     }
 
+    // On the disk first: a file that has its name is whole, also after a crash.
     void commit() {
+        if (::fsync(fd_) != 0 && errno != EINVAL) fail(target_, errno);
         if (::close(std::exchange(fd_, -1)) != 0) fail(target_, errno);
         if (::rename(path_.c_str(), target_.c_str()) != 0) fail(target_, errno);
         is_committed_ = true;
@@ -162,25 +180,33 @@ private:
 
 }  // namespace
 
+SafetensorsForm safetensors_form(const std::vector<TensorForm>& tensors,
+                                 const std::map<std::string, std::string>& metadata) {
+    check_names(tensors, "");
+    return lay_out(tensors, metadata, "");
+}
+
 std::vector<std::byte> to_safetensors(const std::vector<Named>& tensors,
                                       const std::map<std::string, std::string>& metadata) {
-    check_names(tensors, "");
-    const Layout layout = lay_out(tensors, metadata, "");
+    const SafetensorsForm form = safetensors_form(forms_of(tensors), metadata);
     std::vector<std::byte> bytes;
-    bytes.reserve(layout.num_bytes);
+    bytes.reserve(form.num_bytes);
     const auto append = [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); };
-    append(std::as_bytes(std::span(layout.head)));
-    for (const TensorView* const tensor : layout.body) append(tensor->bytes);
+    append(std::as_bytes(std::span(form.head)));
+    for (const TensorView* const tensor : in_file_order(tensors, form)) append(tensor->bytes);
     return bytes;
 }
 
 void write_safetensors(const fs::path& file, const std::vector<Named>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-    check_names(tensors, file.string());
-    const Layout layout = lay_out(tensors, metadata, file.string());
+    const std::vector<TensorForm> forms = forms_of(tensors);
+    check_names(forms, file.string());
+    const SafetensorsForm form = lay_out(forms, metadata, file.string());
     TemporaryFile out(target_of(file));
-    out.append(layout.head.data(), layout.head.size());
-    for (const TensorView* const tensor : layout.body) out.append(tensor->bytes.data(), tensor->bytes.size());
+    out.append(form.head.data(), form.head.size());
+    for (const TensorView* const tensor : in_file_order(tensors, form)) {
+        out.append(tensor->bytes.data(), tensor->bytes.size());
+    }
     out.commit();
 }
 

@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"rules=pr-3143", "pr-3143", "must be a rule set that runs"},
         BadLine{"dp_shard=2,etp=2", "--etp=2", "must not be given for rules titan-train"},
         BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_order=last", "expert_order=last", "round_robin"},
-        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map[0]=1",
+        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map=1",
                 "without a slot"},
         BadLine{"rules=vllm,expert_map=0", "--ep=1", "above 1"}));
 

@@ -250,7 +250,7 @@ void fit_to_rules(const CaseLayout& layout, CaseModel& m) {
     m.dense_hidden = up_to_multiple(m.dense_hidden, layout.tp);
     const std::int64_t parts = vllm && layout.ep == 1 ? layout.dp_shard * layout.tp : layout.etp;
     m.moe_hidden = up_to_multiple(m.moe_hidden, parts);
-    if (!vllm) m.experts = up_to_multiple(m.experts, layout.ep);
+    m.experts = vllm ? std::max(m.experts, layout.tp) : up_to_multiple(m.experts, layout.ep);
 }
 
 std::vector<CaseLayout> layouts_of_world(std::int64_t world) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "oracle/model/error.hpp"
+#include "sim/plan/declaration.hpp"
 #include "sim/plan/dim_runs.hpp"
 #include "sim/plan/shard_coverage.hpp"
 
@@ -34,14 +35,12 @@ public:
         if (!param_.shards) return placed;
         if (param_.placements.empty()) return by_shards();
         const RankShards stored = stored_shards(placed);
-        const bool owned = std::ranges::any_of(
-            placed.placements, [](const Placement& on_axis) { return std::holds_alternative<Owners>(on_axis); });
         bool same = true;
         RankShards held = stored;
         for (const GivenShard& shard : *param_.shards) {
             std::vector<IndexRuns>& here = held[shard.rank.idx()];
             if (here == shard.index) continue;
-            if (same && !owned) contradictions.push_back(contradiction(shard, here));
+            if (same) contradictions.push_back(contradiction(shard, here));
             same = false;
             here = shard.index;
         }
@@ -102,7 +101,26 @@ private:
             placements[i] = placement;
             if (auto* const owners = std::get_if<Owners>(&placements[i])) fill(*owners, mesh.axes()[i], field);
         }
+        check_splits(placements, mesh);
         return placements;
+    }
+
+    // Storage is cut by the later axes first where a strided shard has their number of parts; any other split factor is
+    // another layout, which shards can say.
+    void check_splits(const std::vector<Placement>& placements, const Mesh& mesh) const {
+        for (std::size_t i = 0; i < placements.size(); ++i) {
+            const auto* const strided = std::get_if<StridedShard>(&placements[i]);
+            if (strided == nullptr) continue;
+            std::int64_t parts = 1;
+            for (std::size_t later = i + 1; later < placements.size(); ++later) {
+                if (dim_of(placements[later]) == static_cast<std::ptrdiff_t>(strided->dim))
+                    parts *= mesh.axes()[later].size;
+            }
+            if (strided->split == parts) continue;
+            refuse(".placements." + std::string{name_of(mesh.axes()[i].axis)}, to_string(placements[i]),
+                   "must split into " + std::to_string(parts) + ", the parts that later axes make of dim " +
+                       std::to_string(strided->dim) + "; another layout can be said by shards");
+        }
     }
 
     // What the coordinates of the axis hold, from the shards of the ranks that lie there.
@@ -243,6 +261,28 @@ std::map<std::string, const GivenParam*, std::less<>> by_name(const GivenLayout&
     return found;
 }
 
+void check_groups(const GivenLayout& given, const Meshes& meshes) {
+    const std::vector<NamedGroups> ours = named_groups(meshes);
+    for (const GivenGroups& theirs : given.groups) {
+        const auto found = std::ranges::find(ours, theirs.name, &NamedGroups::name);
+        if (found == ours.end())
+            throw InputError({given.file, theirs.path, "", "must be under the name of an axis, batch or loss"});
+        if (found->groups != theirs.groups)
+            throw InputError({given.file, theirs.path, "", "must be the groups that meshes and degrees make"});
+    }
+}
+
+void check_checkpoint(const GivenLayout& given, const GivenParam& param, const Parameter& parameter) {
+    if (!param.checkpoint) return;
+    for (std::size_t i = 0; i < std::max(param.checkpoint->size(), parameter.sources.size()); ++i) {
+        const std::string theirs = i < param.checkpoint->size() ? (*param.checkpoint)[i] : "";
+        const std::string ours = i < parameter.sources.size() ? parameter.sources[i].tensor : "";
+        if (theirs == ours) continue;
+        throw InputError({given.file, param.path + ".checkpoint[" + std::to_string(i) + "]", printable(theirs),
+                          ours.empty() ? "is one tensor more than " + parameter.name + " has" : "must be " + ours});
+    }
+}
+
 }  // namespace
 
 Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, const std::vector<DType>& dtypes,
@@ -252,6 +292,7 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
     Plan plan{dims, given.rules, meshes_of(given, dims), config, {}, {}};
     for (const GivenMesh& mesh : given.meshes)
         take_mesh(given, mesh, mesh.kind == MeshKind::dense ? plan.meshes.dense : plan.meshes.sparse);
+    check_groups(given, plan.meshes);
     const auto given_of = by_name(given, config, parameters);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         const auto found = given_of.find(parameters[i].name);
@@ -266,11 +307,14 @@ Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters, con
                 throw InputError({given.file, param.path + ".dtype", printable(*param.dtype),
                                   "must be " + std::string{name_of(dtypes[i])} + ", that of the model"});
             }
+            check_checkpoint(given, param, parameters[i]);
             placement = Taken{given, param, parameters[i], plan}.placement(plan.contradictions);
+            placement.declared = param.declared;
         }
         plan.params.push_back({std::move(parameters[i]), dtypes[i], std::move(placement)});
         append_placement_warnings(plan, plan.params.back(), plan.warnings);
     }
+    for (std::string& line : to_lines(declaration_violations(plan))) plan.warnings.push_back(std::move(line));
     return plan;
 }
 

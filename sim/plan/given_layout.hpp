@@ -22,6 +22,8 @@ struct GivenParam {
     std::optional<std::string> dtype;
     std::optional<MeshKind> mesh;
     std::vector<std::pair<Axis, Placement>> placements;    // axes left out replicate; an owner list has no runs here
+    std::optional<std::vector<std::string>> checkpoint = std::nullopt;  // tensors that it comes from
+    std::optional<Declaration> declared = std::nullopt;
     std::optional<std::vector<GivenShard>> shards;  // ranks left out: by the placements, else they hold nothing
 };
 
@@ -31,10 +33,17 @@ struct GivenMesh {
     std::vector<std::pair<Axis, std::int64_t>> axes;  // outermost first
 };
 
+struct GivenGroups {
+    std::string path;  // "groups.ep"
+    std::string name;
+    std::vector<std::vector<Rank>> groups;
+};
+
 struct GivenLayout {
     std::string file;  // for refusals
     std::string rules = "placements";  // whose layout it is, as it says
     std::vector<GivenMesh> meshes;  // may be empty
+    std::vector<GivenGroups> groups = {};  // as it counts them; may be empty
     std::vector<GivenParam> params;  // names are distinct
     bool cut_model = false;  // parameters of layers that the model has not are left alone: it is cut to its first ones
 };
@@ -43,7 +52,8 @@ struct GivenLayout {
 // axes are held as these; others as they are. A parameter that `given` lacks is held by nobody. Where index and
 // placements of a parameter differ, the index is what is held, and the difference is among Plan::contradictions. Throws
 // InputError with the path of what cannot be: no parameter of the model, another shape or dtype, an axis that the mesh
-// has not, a dim that the parameter has not, a run outside it, an owner list without shards of every coordinate.
+// has not, a dim that the parameter has not, a run outside it, an owner list without shards of every coordinate, a
+// split factor that is not the product of the later axes on that dim, groups or checkpoint tensors that are not ours.
 [[nodiscard]] Plan make_plan(const ModelConfig& config, std::vector<Parameter> parameters,
                              const std::vector<DType>& dtypes, const ParallelDims& dims, const GivenLayout& given);
 

@@ -185,11 +185,11 @@ void expect_map_refused(const std::vector<std::vector<std::int64_t>>& map, std::
 }
 
 TEST(ExpertMapOfVllm, IsRefusedByTheFieldThatIsWrong) {
-    expect_map_refused({{0, 1, 2, 3, 0}}, 2, "physical_to_logical_map[0]=5", "number of slots that ep (2) divides");
-    expect_map_refused({{0, 1, 2, 4}}, 2, "physical_to_logical_map[0][3]=4", "must be an expert, 0 .. 3");
-    expect_map_refused({{0, 1, 2, -1}}, 2, "physical_to_logical_map[0][3]=-1", "must be an expert, 0 .. 3");
-    expect_map_refused({{0, 1, 1, 3}}, 2, "physical_to_logical_map[0]=2", "is an expert without a slot");
-    expect_map_refused({{0, 1, 0, 3, 2, 1}}, 2, "physical_to_logical_map[0][2]=0", "must not come twice on ep rank 0");
+    expect_map_refused({{0, 1, 2, 3, 0}}, 2, "physical_to_logical_map=5", "number of slots that ep (2) divides");
+    expect_map_refused({{0, 1, 2, 4}}, 2, "physical_to_logical_map[3]=4", "must be an expert, 0 .. 3");
+    expect_map_refused({{0, 1, 2, -1}}, 2, "physical_to_logical_map[3]=-1", "must be an expert, 0 .. 3");
+    expect_map_refused({{0, 1, 1, 3}}, 2, "physical_to_logical_map=2", "is an expert without a slot");
+    expect_map_refused({{0, 1, 0, 3, 2, 1}}, 2, "physical_to_logical_map[2]=0", "must not come twice on ep rank 0");
     expect_map_refused({{0, 1, 2, 3}, {0, 1, 2, 3}}, 2, "physical_to_logical_map=2",
                        "one for each of the 1 MoE layers");
 }

@@ -39,7 +39,9 @@ void check_heads(const GroupedQueryAttention& spec, std::int64_t tp) {
 // One list of the map against the model: every expert has a slot, and no rank two slots of the same one.
 void check_slots(const RuleOptions& options, std::size_t list, std::int64_t experts, std::int64_t ep) {
     const std::vector<std::int64_t>& slots = options.expert_map[list];
-    const std::string path = "physical_to_logical_map[" + std::to_string(list) + "]";
+    const bool alike = options.expert_map.size() == 1;  // one list of the file for all layers
+    std::string path = "physical_to_logical_map";
+    if (!alike) path.append("[").append(std::to_string(list)).append("]");
     const auto refuse_field = [&](const std::string& field, std::int64_t value, std::string rule) {
         throw InputError{{options.expert_map_file, field, std::to_string(value), std::move(rule)}};
     };
@@ -143,7 +145,10 @@ void check(const ParallelDims& dims, const ModelConfig& config, const RuleOption
     require_divides("--tp", dims.tp(), padded_to(config.vocab_size, kVocabularyMultiple), "the padded vocab_size");
     if (has_dense_mlp(config)) require_divides("--tp", dims.tp(), config.dense_intermediate_size, "intermediate_size");
     if (!has_experts(config)) return;
-    check_expert_parallel(dims, config);
+    // A map may have more slots than there are experts, and so more ranks.
+    if (options.expert_map.empty()) check_expert_parallel(dims, config);
+    if (dims.tp() > config.router.num_experts)
+        refuse("--tp", dims.tp(), "must be <= num_experts (" + std::to_string(config.router.num_experts) + ")");
     if (config.moe_intermediate_size % expert_tp(dims) != 0) {
         refuse("--dp-shard", dims.dp_shard(),
                "times tp must divide moe_intermediate_size (" + std::to_string(config.moe_intermediate_size) +
