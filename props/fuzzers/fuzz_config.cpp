@@ -6,6 +6,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace shardproof;
     using namespace shardproof::fuzzers;
+    const InTwoSeconds limit;
     constexpr std::int64_t kLayersMax = 8;  // enough for what varies from layer to layer
     constexpr std::int64_t kExpertsMax = 64;
     (void)taken([&] {

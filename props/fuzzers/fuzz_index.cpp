@@ -9,6 +9,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace shardproof;
     using namespace shardproof::fuzzers;
+    const InTwoSeconds limit;
     CheckpointIndex index;
     if (!taken([&] { index = read_index(as_text(data, size), "index.json"); })) return 0;
     require(!index.weight_map.empty(), "an empty weight_map was taken");

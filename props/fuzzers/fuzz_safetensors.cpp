@@ -75,6 +75,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const InTwoSeconds limit;
     const auto bytes = std::as_bytes(std::span(data, size));
     SafetensorsHeader header;
     if (!taken([&] { header = parse_safetensors(bytes, "f.safetensors"); })) return 0;

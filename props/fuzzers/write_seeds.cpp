@@ -38,9 +38,7 @@ void write_seeds(const fs::path& root, const fs::path& to) {
             write_seed(to / "index", number++, props::text_of(index->second.pieces));
     }
     for (const fs::directory_entry& golden : fs::recursive_directory_iterator(root / "oracle/golden")) {
-        const bool is_config =
-            golden.path().filename() == "config.json" || golden.path().parent_path().filename() == "configs";
-        if (is_config && golden.is_regular_file())
+        if (golden.path().filename() == "config.json")
             write_seed(to / "config", number++, fixtures::read_text(golden.path()));
     }
     for (const char* name : {"manifest", "placements", "command_line"})

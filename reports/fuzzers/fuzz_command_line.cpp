@@ -42,6 +42,7 @@ void make_layout(std::span<const std::string> words) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const InTwoSeconds limit;
     const std::vector<std::string> words = words_of(as_text(data, size));
     if (words.empty()) return 0;
     const std::span rest = std::span(words).subspan(1);

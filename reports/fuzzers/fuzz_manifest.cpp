@@ -5,6 +5,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace shardproof;
     using namespace shardproof::fuzzers;
+    const InTwoSeconds limit;
     reports::Manifest manifest;
     if (!taken([&] { manifest = reports::parse_manifest(as_text(data, size), "manifest.json"); })) return 0;
     std::int64_t before = -1;

@@ -8,6 +8,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace shardproof;
     using namespace shardproof::fuzzers;
+    const InTwoSeconds limit;
     reports::PlacementsFile read;
     if (!taken([&] { read = reports::parse_placements(as_text(data, size), "placements.json"); })) return 0;
     std::set<std::string> names;
