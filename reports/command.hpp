@@ -29,6 +29,7 @@ struct Command {
 [[nodiscard]] Action declare_inspect(OptionSet& options);
 [[nodiscard]] Action declare_plan(OptionSet& options);
 [[nodiscard]] Action declare_load(OptionSet& options);
+[[nodiscard]] Action declare_verify(OptionSet& options);
 [[nodiscard]] Action declare_run(OptionSet& options);
 [[nodiscard]] Action declare_check(OptionSet& options);
 [[nodiscard]] Action declare_fuzz(OptionSet& options);

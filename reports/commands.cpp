@@ -11,6 +11,7 @@ constexpr std::array kCommands{
     Command{"run", "run the forward by the oracle or on virtual ranks, and write the logits", declare_run},
     Command{"check", "plan, load, run on virtual ranks or GPUs and judge against the oracle", declare_check},
     Command{"load", "write each rank's shards and their manifest, reading only the bytes they need", declare_load},
+    Command{"verify", "say what another program loaded instead of what it should, found by content", declare_verify},
     Command{"fuzz", "random models, layouts and tokens against every law; planted faults with --mutants", declare_fuzz},
     Command{"demo", "the main job on the checkpoint that ships with the repository", declare_demo},
 };
