@@ -36,12 +36,16 @@ std::vector<Cause> causes(const Plan& plan) {
 
 namespace {
 
-// Whether a shard's content is what a rule would hold. Blank lines after it are room that nothing filled.
-bool explains(const Held& held, const Content& content) {
+// Whether a shard's content is what a rule would hold, and not what is planned. Where the shard has the planned room,
+// the rule fills it as far as it goes, and what is left is blank.
+bool explains(const Held& held, const Held& planned, const Content& content) {
+    if (held == planned) return false;
     if (content.is_transposed || content.has_mixed_columns) return false;
     std::vector<LineRun> lines;
     bool ended = false;
+    std::int64_t room = 0;
     for (const SeenRun& run : content.runs) {
+        room += run.lines.count;
         if (run.seen == Seen::unknown) return false;
         if (run.seen != Seen::placed) {
             ended = true;
@@ -51,8 +55,9 @@ bool explains(const Held& held, const Content& content) {
             append_lines(lines, run.lines);
         }
     }
+    const bool has_planned_room = room == planned.num_lines();
+    if (ended && !has_planned_room) return false;
     if (lines == held.lines) return lines.empty() || content.columns == held.columns;
-    // Less room than the rule would fill.
     std::vector<LineRun> first;
     std::int64_t left = 0;
     for (const LineRun& run : lines) left += run.count;
@@ -61,7 +66,7 @@ bool explains(const Held& held, const Content& content) {
         append_lines(first, {run.param, run.first, count});
         left -= count;
     }
-    return !lines.empty() && lines == first && content.columns == held.columns;
+    return has_planned_room && !lines.empty() && lines == first && content.columns == held.columns;
 }
 
 // Pairs of which the rule says that they would differ, and which do not.
@@ -177,7 +182,10 @@ std::optional<std::string> find_cause(const Plan& plan, const std::vector<Differ
         for (const Difference& difference : differences) {
             if (!difference.param_idx || difference.content.runs.empty()) continue;
             const std::optional<Held> held = cause.would_hold(plan, *difference.param_idx, difference.rank);
-            explained += held && explains(*held, difference.content) ? 1 : 0;
+            if (!held) continue;
+            const Held planned =
+                held_by(plan, *difference.param_idx, shard_of(plan, *difference.param_idx, difference.rank));
+            explained += explains(*held, planned, difference.content) ? 1 : 0;
         }
         if (2 * explained <= differences.size() || explained < most) continue;
         const std::size_t against = contradictions(plan, cause, wrong, explained);

@@ -89,7 +89,10 @@ public:
         : World(shardproof::testing::config_of(sizes), shardproof::testing::parameters_of(sizes), dims, rules, dtype) {}
     World(const ModelConfig& config, const std::vector<Parameter>& parameters, const Degrees& dims,
           const std::string& rules, DType dtype)
-        : tensors{numbers_for(parameters, dtype)}, file_{shardproof::testing::file_of(tensors)} {
+        : World(config, parameters, dims, rules, dtype, numbers_for(parameters, dtype)) {}
+    World(const ModelConfig& config, const std::vector<Parameter>& parameters, const Degrees& dims,
+          const std::string& rules, DType dtype, Tensors numbers)
+        : tensors{std::move(numbers)}, file_{shardproof::testing::file_of(tensors)} {
         plan = std::make_unique<Plan>(make_plan(config, parameters, std::vector<DType>(parameters.size(), dtype),
                                                 dims.dims(rule_set_named(rules).takes_etp), rule_set_named(rules)));
         checkpoint = std::make_unique<Checkpoint>(shardproof::testing::checkpoint_of(file_));
