@@ -22,6 +22,7 @@ sim props/ -
 sim bench/ -
 sim reports/ -
 sim/plan sim/ sim/plan/
+sim/verify sim/layers/ -
 gpu oracle/ oracle/model/
 gpu sim/ sim/plan/
 gpu props/ -

@@ -23,6 +23,7 @@ shardproof_test(model FOLDERS oracle/model oracle/model/families DEPENDS shardpr
 shardproof_test(oracle FOLDERS oracle DEPENDS shardproof::oracle)
 shardproof_test(plan FOLDERS sim/plan sim/plan/rules DEPENDS shardproof::plan)
 shardproof_test(sim FOLDERS sim sim/layers DEPENDS shardproof::sim)
+shardproof_test(verify FOLDERS sim/verify DEPENDS shardproof::verify)
 shardproof_test(props FOLDERS props props/gen props/laws props/mutants DEPENDS shardproof::props)
 shardproof_test(corpus FOLDERS props/corpus DEPENDS shardproof::corpus)
 shardproof_test(reports FOLDERS reports DEPENDS shardproof::reports)

@@ -31,6 +31,7 @@ struct Command {
 [[nodiscard]] Action declare_load(OptionSet& options);
 [[nodiscard]] Action declare_merge(OptionSet& options);
 [[nodiscard]] Action declare_synth(OptionSet& options);
+[[nodiscard]] Action declare_verify(OptionSet& options);
 [[nodiscard]] Action declare_run(OptionSet& options);
 [[nodiscard]] Action declare_check(OptionSet& options);
 [[nodiscard]] Action declare_fuzz(OptionSet& options);

@@ -13,6 +13,7 @@ constexpr std::array kCommands{
     Command{"load", "write each rank's shards and their manifest, reading only the bytes they need", declare_load},
     Command{"merge", "write what load wrote back in the published files", declare_merge},
     Command{"synth", "write a checkpoint of known values from a config.json", declare_synth},
+    Command{"verify", "say what another program loaded instead of what it should, found by content", declare_verify},
     Command{"fuzz", "random models, layouts and tokens against every law; planted faults with --mutants", declare_fuzz},
     Command{"demo", "the main job on the checkpoint that ships with the repository", declare_demo},
 };
