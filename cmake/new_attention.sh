@@ -7,9 +7,9 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 header=oracle/model/config.hpp
 mkdir -p "$copy/oracle/model"
-sed 's/^using AttentionSpec = std::variant<GroupedQueryAttention>;$/struct LatentAttention { bool operator==(const LatentAttention\&) const = default; };\nusing AttentionSpec = std::variant<GroupedQueryAttention, LatentAttention>;/' \
+sed 's/^using AttentionSpec = std::variant<GroupedQueryAttention, Llama4Attention>;$/struct LatentAttention { bool operator==(const LatentAttention\&) const = default; };\nusing AttentionSpec = std::variant<GroupedQueryAttention, Llama4Attention, LatentAttention>;/' \
     "$root/$header" > "$copy/$header"
-grep -q 'variant<GroupedQueryAttention, LatentAttention>' "$copy/$header"
+grep -q 'variant<GroupedQueryAttention, Llama4Attention, LatentAttention>' "$copy/$header"
 
 compiles() {
     LC_ALL=C "$cxx" -std=c++20 -fsyntax-only -DFMT_HEADER_ONLY -I"$copy" -I"$root" -isystem "$eigen" "$root/$1" \
@@ -23,6 +23,7 @@ refused() {
     grep -q 'LatentAttention' "$copy/errors" || { cat "$copy/errors" >&2; exit 1; }
 }
 compiles oracle/model/family.cpp || { cat "$copy/errors" >&2; exit 1; }
+refused oracle/model/config.cpp
 refused oracle/attention.cpp
 refused oracle/judge.cpp
 refused sim/layers/attention.cpp

@@ -71,8 +71,11 @@ Bounded linear(const Bounded& x, const TensorView& weight, const Roundoff& round
     return y;
 }
 
-Bounded rms_norm(const Bounded& x, const TensorView& weight, double eps, const Roundoff& roundoff) {
-    const std::vector<double> scale = widen(weight);
+namespace {
+
+// `weight_relative`: of a weight as a backend holds it.
+Bounded rms_norm(const Bounded& x, std::span<const double> scale, double weight_relative, double eps,
+                 const Roundoff& roundoff) {
     const auto width = static_cast<Index>(scale.size());
     const auto n = static_cast<double>(width);
     Bounded y{Matrix(x.value.rows(), x.value.cols()), Matrix(x.value.rows(), x.value.cols())};
@@ -101,9 +104,31 @@ Bounded rms_norm(const Bounded& x, const TensorView& weight, double eps, const R
     }
     // 1/sqrt (an approximate instruction, perhaps), two products, a weight, and the normed row stored before its
     // weight.
-    add_relative(y, together({Roundoff::gamma(6), roundoff.weight(weight.dtype), roundoff.store()}));
+    add_relative(y, together({Roundoff::gamma(6), weight_relative, roundoff.store()}));
     roundoff.round_stored(y);
     return y;
+}
+
+}  // namespace
+
+Bounded rms_norm(const Bounded& x, const TensorView& weight, double eps, const Roundoff& roundoff) {
+    return rms_norm(x, widen(weight), roundoff.weight(weight.dtype), eps, roundoff);
+}
+
+Bounded l2_norm(const Bounded& x, std::int64_t width, double eps, const Roundoff& roundoff) {
+    return rms_norm(x, std::vector<double>(static_cast<std::size_t>(width), 1.0), 0.0, eps, roundoff);
+}
+
+Bounded scale_rows(Bounded x, std::span<const double> factors, const Roundoff& roundoff) {
+    for (Index row = 0; row < x.value.rows(); ++row) {
+        const double factor = factors[static_cast<std::size_t>(row)];
+        x.value.row(row) *= factor;
+        x.error.row(row) *= std::abs(factor);
+    }
+    // The factor in f32 by a logarithm to 4 units, a product and a sum, and then the product.
+    add_relative(x, Roundoff::gamma(8));
+    roundoff.round_stored(x);
+    return x;
 }
 
 Bounded rotate(const Bounded& heads, std::span<const std::int64_t> position, const RopeTable& rope,
@@ -121,17 +146,19 @@ Bounded rotate(const Bounded& heads, std::span<const std::int64_t> position, con
             const double cos_off = table * cos + angle;
             const double sin_off = table * sin + angle;
             for (Index head = 0; head < heads.value.cols(); head += 2 * half) {
-                const double a = std::abs(heads.value(row, head + d));
-                const double b = std::abs(heads.value(row, head + half + d));
-                const double a_off = heads.error(row, head + d);
-                const double b_off = heads.error(row, head + half + d);
+                const Index first = head + rope.first(d);
+                const Index second = head + rope.second(d);
+                const double a = std::abs(heads.value(row, first));
+                const double b = std::abs(heads.value(row, second));
+                const double a_off = heads.error(row, first);
+                const double b_off = heads.error(row, second);
                 const auto off = [&](double p, double p_off, double q, double q_off) {
                     const double carried =
                         p_off * (cos + cos_off) + p * cos_off + q_off * (sin + sin_off) + q * sin_off;
                     return carried + products * (p * cos + q * sin + carried);
                 };
-                y.error(row, head + d) = off(a, a_off, b, b_off);
-                y.error(row, head + half + d) = off(b, b_off, a, a_off);
+                y.error(row, first) = off(a, a_off, b, b_off);
+                y.error(row, second) = off(b, b_off, a, a_off);
             }
         }
     }
@@ -161,6 +188,14 @@ Bounded silu_times(const Bounded& gate, const Bounded& up, const Roundoff& round
     add_relative(y, Roundoff::unit());
     roundoff.round_stored(y);
     return y;
+}
+
+Bounded add(Bounded x, const Bounded& y, const Roundoff& roundoff) {
+    x.value += y.value;
+    x.error += y.error;
+    add_relative(x, Roundoff::unit());
+    roundoff.round_stored(x);
+    return x;
 }
 
 Bounded add(const Matrix& x, Bounded y, const Roundoff& roundoff) {

@@ -59,14 +59,20 @@ struct LinearNotes {
                              LinearNotes notes = {});
 // As oracle::rms_norm.
 [[nodiscard]] Bounded rms_norm(const Bounded& x, const TensorView& weight, double eps, const Roundoff& roundoff);
+// As oracle::l2_norm.
+[[nodiscard]] Bounded l2_norm(const Bounded& x, std::int64_t width, double eps, const Roundoff& roundoff);
+// Each row times its factor, which a backend computes in f32.
+[[nodiscard]] Bounded scale_rows(Bounded x, std::span<const double> factors, const Roundoff& roundoff);
 // As oracle::rotate; a backend holds cos and sin in f32.
 [[nodiscard]] Bounded rotate(const Bounded& heads, std::span<const std::int64_t> position, const RopeTable& rope,
                              const Roundoff& roundoff);
 // As oracle::causal_attention.
-[[nodiscard]] Bounded causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Bounded& q,
-                                       const Bounded& k, const Bounded& v, const Roundoff& roundoff);
+[[nodiscard]] Bounded causal_attention(const Heads& heads, const TokenLayout& tokens, const Bounded& q,
+                                       const Bounded& k, const Bounded& v, const Roundoff& roundoff,
+                                       std::int64_t chunk = kWholeSequence);
 // silu(gate) * up.
 [[nodiscard]] Bounded silu_times(const Bounded& gate, const Bounded& up, const Roundoff& roundoff);
+[[nodiscard]] Bounded add(Bounded x, const Bounded& y, const Roundoff& roundoff);
 // x + y, x exact: a residual connection.
 [[nodiscard]] Bounded add(const Matrix& x, Bounded y, const Roundoff& roundoff);
 

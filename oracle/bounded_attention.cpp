@@ -104,14 +104,16 @@ void Row::attend(Index row, Index head, Index kv_head, Index first_key, Bounded&
 
 }  // namespace
 
-Bounded causal_attention(const GroupedQueryAttention& spec, const TokenLayout& tokens, const Bounded& q,
-                         const Bounded& k, const Bounded& v, const Roundoff& roundoff) {
+Bounded causal_attention(const Heads& heads, const TokenLayout& tokens, const Bounded& q, const Bounded& k,
+                         const Bounded& v, const Roundoff& roundoff, std::int64_t chunk) {
     Bounded out{Matrix::Zero(q.value.rows(), q.value.cols()), Matrix::Zero(q.value.rows(), q.value.cols())};
-    Row work{q, k, v, spec.head_dim, roundoff};
-    const Index group = spec.num_heads / spec.num_kv_heads;
+    Row work{q, k, v, heads.head_dim, roundoff};
+    const Index group = heads.num_heads / heads.num_kv_heads;
     for (const Run& rows : tokens.sequences) {
-        for (Index head = 0; head < spec.num_heads; ++head) {
-            for (Index row = rows.begin; row < rows.end; ++row) work.attend(row, head, head / group, rows.begin, out);
+        for (Index head = 0; head < heads.num_heads; ++head) {
+            for (Index row = rows.begin; row < rows.end; ++row) {
+                work.attend(row, head, head / group, first_seen(rows, row, chunk), out);
+            }
         }
     }
     add_relative(out, 0.0);

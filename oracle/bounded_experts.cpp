@@ -30,24 +30,26 @@ double share_error(double p, double p_off, double rest, double rest_off) {
 }  // namespace
 
 ScoreBounds bounded_scores(const RouterSpec& spec, Bounded logits, const Roundoff& roundoff) {
-    ScoreBounds scores{std::move(logits.value), std::move(logits.error), {}};
+    ScoreBounds bounds{std::move(logits), {}};
+    Bounded& scores = bounds.scores;
     const auto width = static_cast<std::size_t>(spec.num_experts);
-    scores.common.assign(static_cast<std::size_t>(scores.value.rows()), 0.0);
+    bounds.common.assign(static_cast<std::size_t>(scores.value.rows()), 0.0);
     for (Index row = 0; row < scores.value.rows(); ++row) {
         double* value = &scores.value(row, 0);
         double* error = &scores.error(row, 0);
         if (spec.score == ScoreFunction::softmax) {
-            scores.common[static_cast<std::size_t>(row)] = bounded_softmax({value, width}, {error, width});
+            bounds.common[static_cast<std::size_t>(row)] = bounded_softmax({value, width}, {error, width});
         } else {
             for (std::size_t e = 0; e < width; ++e) bounded_sigmoid(value[e], error[e]);
         }
         for (std::size_t e = 0; e < width; ++e) error[e] += roundoff.store() * (value[e] + error[e]);
     }
-    return scores;
+    return bounds;
 }
 
-Bounded bounded_weights(const RouterSpec& spec, const ScoreBounds& scores, std::span<const std::int64_t> ids,
+Bounded bounded_weights(const RouterSpec& spec, const ScoreBounds& bounds, std::span<const std::int64_t> ids,
                         const Roundoff& roundoff) {
+    const Bounded& scores = bounds.scores;
     const Index k = spec.top_k;
     Bounded weights{Matrix(scores.value.rows(), k), Matrix(scores.value.rows(), k)};
     for (Index row = 0; row < scores.value.rows(); ++row) {
@@ -71,7 +73,7 @@ Bounded bounded_weights(const RouterSpec& spec, const ScoreBounds& scores, std::
                 error += Roundoff::gamma(k + 1) * (value + error) + kTiny;
             } else {
                 value = p;
-                error = std::min(own + scores.common[static_cast<std::size_t>(row)] * (p + own), 1.0);
+                error = std::min(own + bounds.common[static_cast<std::size_t>(row)] * (p + own), 1.0);
             }
             value *= spec.scale;
             error *= std::abs(spec.scale);

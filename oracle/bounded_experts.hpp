@@ -10,11 +10,10 @@
 
 namespace shardproof::oracle {
 
-// Scores [n,E]. A backend's scores of one token lie within `error` of `value`, times a factor within 1 +- common that
-// they share (softmax's normaliser), so that two of them may be compared by `error` alone.
+// A backend's scores of one token lie within `scores.error` of `scores.value`, times a factor within 1 +- common that
+// they share (softmax's normaliser), so that two of them may be compared by the error alone.
 struct ScoreBounds {
-    Matrix value;
-    Matrix error;
+    Bounded scores;              // [n,E]
     std::vector<double> common;  // [n]
 };
 [[nodiscard]] ScoreBounds bounded_scores(const RouterSpec& spec, Bounded logits, const Roundoff& roundoff);

@@ -105,7 +105,7 @@ TEST(Bounded, LinearRotationAndSiluCoverTheirOperandsErrors) {
 
 TEST(Bounded, AttentionCoversItsOperandsErrors) {
     Random random{3};
-    const GroupedQueryAttention spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 4, .qk_norm = false, .rope = {}};
+    const Heads spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 4};
     Batch batch;
     batch.sequences = {Sequence{{0, 0, 0, 0}, 0}, Sequence{{0, 0}, 0}};
     const TokenLayout tokens = token_layout(batch);
@@ -151,8 +151,8 @@ TEST(Bounded, RouterCoversItsLogitsErrors) {
             for (const std::int64_t wrong : other) {
                 for (const std::int64_t missed : ids) {
                     if (std::find(other.begin(), other.end(), missed) != other.end()) continue;
-                    ASSERT_LE(bounds.value(0, missed) - bounds.value(0, wrong),
-                              bounds.error(0, missed) + bounds.error(0, wrong) + kSlack);
+                    ASSERT_LE(bounds.scores.value(0, missed) - bounds.scores.value(0, wrong),
+                              bounds.scores.error(0, missed) + bounds.scores.error(0, wrong) + kSlack);
                 }
             }
         }

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "oracle/model/result.hpp"
 #include "oracle/rope.hpp"
 #include "oracle/tiny_model.hpp"
+#include "oracle/transformer.hpp"
 
 namespace shardproof::oracle {
 
@@ -33,7 +35,7 @@ public:
     // One record that holds all tokens, stage by stage.
     std::vector<StageRecord> run() {
         std::vector<StageRecord> stages;
-        const Mat table = matrix("model.embed_tokens.weight");
+        const Mat table = matrix("tok_embeddings.weight");
         Mat x;
         for (const Sequence& sequence : batch_.sequences) {
             for (const std::int64_t id : sequence.ids) x.push_back(table[static_cast<std::size_t>(id)]);
@@ -53,8 +55,8 @@ public:
         }
         StageRecord head = stage(StageKind::head, -1);
         head.ranks[0].input = flat(x, d);
-        const Mat out = matrix(model_.config.tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-        for (Vec& row : x) row = linear(norm(row, vec("model.norm.weight")), out, 1);
+        const Mat out = matrix("lm_head.weight");
+        for (Vec& row : x) row = linear(norm(row, vec("norm.weight")), out, 1);
         head.ranks[0].output = flat(x, model_.config.vocab_size);
         stages.push_back(std::move(head));
         return stages;
@@ -75,21 +77,31 @@ private:
         for (const Vec& row : x) rows.values.insert(rows.values.end(), row.begin(), row.end());
         return rows;
     }
+    // Parameters by the contract's names.
+    const Tensor& parameter(const std::string& name) const {
+        const auto found = parameters_.find(name);
+        if (found != parameters_.end()) return found->second;
+        return parameters_.emplace(name, whole_parameter(model_.config, model_.checkpoint, name)).first->second;
+    }
     Vec vec(const std::string& name) const {
-        const TensorView view = model_.checkpoint.tensor(name);
-        Vec values(static_cast<std::size_t>(num_elements(view.shape)));
-        widen_to_f32(view.dtype, view.bytes, values);
+        const Tensor& tensor = parameter(name);
+        Vec values(static_cast<std::size_t>(num_elements(tensor.shape)));
+        widen_to_f32(tensor.dtype, tensor.bytes, values);
         // A bf16 backend's embeddings are bf16; of the rest it may hold f32 or bf16.
-        if (style_.eager || name == "model.embed_tokens.weight") {
+        if (style_.eager || name == "tok_embeddings.weight") {
             for (float& value : values) value = store(value);
         }
         return values;
     }
-    Mat matrix(const std::string& name) const {
+    // Its rows; of an expert's stack [E,R,C] those of one expert.
+    Mat matrix(const std::string& name, std::int64_t expert = 0) const {
+        const Shape& shape = parameter(name).shape;
+        const auto cols = static_cast<std::ptrdiff_t>(shape.back());
+        const auto count = static_cast<std::ptrdiff_t>(shape[shape.size() - 2]);
         const Vec values = vec(name);
-        const auto cols = static_cast<std::ptrdiff_t>(model_.checkpoint.tensor(name).shape[1]);
         Mat rows;
-        for (auto at = values.begin(); at != values.end(); at += cols) rows.emplace_back(at, at + cols);
+        for (auto at = values.begin() + expert * count * cols; std::ssize(rows) < count; at += cols)
+            rows.emplace_back(at, at + cols);
         return rows;
     }
 
@@ -141,28 +153,39 @@ private:
         for (float& score : scores) score = store(score / total);
         return scores;
     }
+    void prepare(const GroupedQueryAttention& spec, std::int64_t layer, std::int64_t position, Vec& q, Vec& k) const;
+    void prepare(const Llama4Attention& spec, std::int64_t layer, std::int64_t position, Vec& q, Vec& k) const;
+    static std::size_t first_seen(const GroupedQueryAttention& spec, std::int64_t layer, std::size_t t);
+    static std::size_t first_seen(const Llama4Attention& spec, std::int64_t layer, std::size_t t);
     Mat attention(std::int64_t layer, const Mat& x) const;
-    Vec swiglu(const Vec& x, const std::string& prefix, int ranks) const {
-        const Vec gate = linear(x, matrix(prefix + "gate_proj.weight"), 1);
-        const Vec up = linear(x, matrix(prefix + "up_proj.weight"), 1);
+    // w1, w2 and w3 stand between the two.
+    struct MlpName {
+        std::string before;
+        std::string after;
+        std::int64_t expert = 0;
+    };
+    Vec swiglu(const Vec& x, const MlpName& mlp) const {
+        const auto weight = [&](const char* word) { return matrix(mlp.before + word + mlp.after, mlp.expert); };
+        const Vec gate = linear(x, weight("w1"), 1);
+        const Vec up = linear(x, weight("w3"), 1);
         Vec hidden;
         for (std::size_t i = 0; i < gate.size(); ++i) {
             hidden.push_back(store(eager(gate[i] / (1.0F + std::exp(-gate[i]))) * up[i]));
         }
-        return linear(hidden, matrix(prefix + "down_proj.weight"), ranks);
+        return linear(hidden, weight("w2"), style_.ranks);
     }
     static Vec plus(const Vec& x, const Vec& y, const DenseBackend& self) {
         Vec z;
         for (std::size_t i = 0; i < x.size(); ++i) z.push_back(self.store(x[i] + y[i]));
         return z;
     }
-    std::string layer_prefix(std::int64_t layer) const { return "model.layers." + std::to_string(layer) + "."; }
+    static std::string layer_prefix(std::int64_t layer) { return "layers." + std::to_string(layer) + "."; }
     Mat dense(std::int64_t layer, const Mat& x) const {
         const std::string p = layer_prefix(layer);
         Mat out;
         for (const Vec& row : x) {
-            const Vec normed = norm(row, vec(p + "post_attention_layernorm.weight"));
-            out.push_back(plus(row, swiglu(normed, p + "mlp.", style_.ranks), *this));
+            const Vec normed = norm(row, vec(p + "ffn_norm.weight"));
+            out.push_back(plus(row, swiglu(normed, {p + "feed_forward.", ".weight"}), *this));
         }
         return out;
     }
@@ -171,33 +194,75 @@ private:
     const TinyModel& model_;
     const Batch& batch_;
     Style style_;
+    mutable std::map<std::string, Tensor> parameters_;
 };
 
 inline DenseBackend::Vec DenseBackend::rotated(const Vec& x, std::int64_t position) const {
-    const std::int64_t head_dim = model_.config.grouped_query().head_dim;
+    const std::int64_t head_dim = model_.config.heads().head_dim;
+    const RopeSpec& rope = model_.config.rope();
     std::int64_t longest = 0;
     for (const Sequence& sequence : batch_.sequences) {
         longest = std::max(longest, static_cast<std::int64_t>(sequence.ids.size()));
     }
     // The one thing borrowed from the oracle: goldens judge it, and here only roundings are at stake.
-    const auto [inverse, factor] = rope_frequencies(model_.config.grouped_query().rope, head_dim, longest);
+    const auto [inverse, factor] = rope_frequencies(rope, head_dim, longest);
     Vec y(x.size());
     const auto half = static_cast<std::size_t>(head_dim / 2);
+    const bool halves = rope.pairs == RopePairs::halves;
     for (std::size_t head = 0; head < x.size(); head += 2 * half) {
         for (std::size_t i = 0; i < half; ++i) {
+            const std::size_t a = head + (halves ? i : 2 * i);
+            const std::size_t b = halves ? a + half : a + 1;
             const double angle = static_cast<double>(position) * inverse[i];
             const auto cos = static_cast<float>(std::cos(angle) * factor);
             const auto sin = static_cast<float>(std::sin(angle) * factor);
-            y[head + i] = store(x[head + i] * cos - x[head + half + i] * sin);
-            y[head + half + i] = store(x[head + half + i] * cos + x[head + i] * sin);
+            y[a] = store(x[a] * cos - x[b] * sin);
+            y[b] = store(x[b] * cos + x[a] * sin);
         }
     }
     return y;
 }
 
+// What a layer does to its queries and keys, and how far back a token at `position` looks.
+inline void DenseBackend::prepare(const GroupedQueryAttention& spec, std::int64_t layer, std::int64_t position, Vec& q,
+                                  Vec& k) const {
+    const std::string p = layer_prefix(layer);
+    if (spec.qk_norm) {
+        q = norm(q, vec(p + "attention.q_norm.weight"));
+        k = norm(k, vec(p + "attention.k_norm.weight"));
+    }
+    q = rotated(q, position);
+    k = rotated(k, position);
+}
+inline void DenseBackend::prepare(const Llama4Attention& spec, std::int64_t layer, std::int64_t position, Vec& q,
+                                  Vec& k) const {
+    const Vec ones(static_cast<std::size_t>(spec.head_dim), 1.0F);
+    if (spec.has_rope(layer)) {
+        q = rotated(q, position);
+        k = rotated(k, position);
+        if (spec.qk_norm) {
+            q = norm(q, ones);
+            k = norm(k, ones);
+        }
+    } else if (spec.temperature) {
+        const float steps =
+            std::floor(static_cast<float>(position + 1) / static_cast<float>(spec.temperature->floor_scale));
+        const float factor = std::log1p(steps) * static_cast<float>(spec.temperature->attn_scale) + 1.0F;
+        for (float& value : q) value = store(value * factor);
+    }
+}
+inline std::size_t DenseBackend::first_seen(const GroupedQueryAttention& /*spec*/, std::int64_t /*layer*/,
+                                            std::size_t /*t*/) {
+    return 0;
+}
+inline std::size_t DenseBackend::first_seen(const Llama4Attention& spec, std::int64_t layer, std::size_t t) {
+    const auto chunk = static_cast<std::size_t>(spec.chunk_size);
+    return spec.is_chunked(layer) ? t / chunk * chunk : 0;
+}
+
 inline DenseBackend::Mat DenseBackend::attention(std::int64_t layer, const Mat& x) const {
     const std::string p = layer_prefix(layer);
-    const GroupedQueryAttention& spec = model_.config.grouped_query();
+    const Heads spec = model_.config.heads();
     const auto width = static_cast<std::size_t>(spec.head_dim);
     const auto group = static_cast<std::size_t>(spec.num_heads / spec.num_kv_heads);
     const float scale = 1.0F / std::sqrt(static_cast<float>(width));
@@ -206,33 +271,33 @@ inline DenseBackend::Mat DenseBackend::attention(std::int64_t layer, const Mat& 
     for (const Sequence& sequence : batch_.sequences) {
         Mat keys, values;
         for (std::size_t t = 0; t < sequence.ids.size(); ++t) {
-            const auto position = static_cast<std::int64_t>(t);
-            const Vec normed = norm(x[first + t], vec(p + "input_layernorm.weight"));
-            Vec q = linear(normed, matrix(p + "self_attn.q_proj.weight"), 1);
-            Vec k = linear(normed, matrix(p + "self_attn.k_proj.weight"), 1);
-            if (spec.qk_norm) {
-                q = norm(q, vec(p + "self_attn.q_norm.weight"));
-                k = norm(k, vec(p + "self_attn.k_norm.weight"));
-            }
-            q = rotated(q, position);
-            keys.push_back(rotated(k, position));
-            values.push_back(linear(normed, matrix(p + "self_attn.v_proj.weight"), 1));
+            const Vec normed = norm(x[first + t], vec(p + "attention_norm.weight"));
+            Vec q = linear(normed, matrix(p + "attention.wq.weight"), 1);
+            Vec k = linear(normed, matrix(p + "attention.wk.weight"), 1);
+            std::size_t seen = 0;
+            std::visit(
+                [&](const auto& own) {
+                    prepare(own, layer, static_cast<std::int64_t>(t), q, k);
+                    seen = first_seen(own, layer, t);
+                },
+                model_.config.attention);
+            keys.push_back(std::move(k));
+            values.push_back(linear(normed, matrix(p + "attention.wv.weight"), 1));
             Vec heads;
             for (std::size_t h = 0; h < static_cast<std::size_t>(spec.num_heads); ++h) {
                 const std::size_t kv = h / group * width;
                 Vec scores;
-                for (std::size_t j = 0; j <= t; ++j) {
+                for (std::size_t j = seen; j <= t; ++j) {
                     scores.push_back(eager(eager(dot(&q[h * width], &keys[j][kv], width)) * scale));
                 }
                 const Vec probabilities = softmax(scores);
                 for (std::size_t i = 0; i < width; ++i) {
                     Vec column;
-                    for (std::size_t j = 0; j <= t; ++j) column.push_back(values[j][kv + i]);
+                    for (std::size_t j = seen; j <= t; ++j) column.push_back(values[j][kv + i]);
                     heads.push_back(store(dot(probabilities.data(), column.data(), column.size())));
                 }
             }
-            out.push_back(
-                plus(x[first + t], linear(heads, matrix(p + "self_attn.o_proj.weight"), style_.ranks), *this));
+            out.push_back(plus(x[first + t], linear(heads, matrix(p + "attention.wo.weight"), style_.ranks), *this));
         }
         first += sequence.ids.size();
     }
@@ -244,9 +309,11 @@ inline DenseBackend::Mat DenseBackend::moe(std::int64_t layer, const Mat& x, Ran
     const RouterSpec& spec = model_.config.router;
     Mat out;
     for (const Vec& row : x) {
-        const Vec normed = norm(row, vec(p + "post_attention_layernorm.weight"));
+        const Vec normed = norm(row, vec(p + "ffn_norm.weight"));
         Vec scores;
-        for (const float logit : linear(normed, matrix(p + "mlp.gate.weight"), 1)) scores.push_back(eager(logit));
+        for (const float logit : linear(normed, matrix(p + "moe.router.gate.weight"), 1))
+            scores.push_back(eager(logit));
+        const Vec logits = scores;
         if (spec.score == ScoreFunction::softmax) {
             scores = softmax(scores);
         } else {
@@ -254,7 +321,8 @@ inline DenseBackend::Mat DenseBackend::moe(std::int64_t layer, const Mat& x, Ran
         }
         std::vector<std::size_t> ids(scores.size());
         for (std::size_t e = 0; e < ids.size(); ++e) ids[e] = e;
-        std::stable_sort(ids.begin(), ids.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+        const Vec& choice = spec.choose_by == ChooseBy::logits ? logits : scores;
+        std::stable_sort(ids.begin(), ids.end(), [&](std::size_t a, std::size_t b) { return choice[a] > choice[b]; });
         ids.resize(static_cast<std::size_t>(spec.top_k));
         Vec weights;
         for (const std::size_t id : ids) weights.push_back(scores[id]);
@@ -270,8 +338,7 @@ inline DenseBackend::Mat DenseBackend::moe(std::int64_t layer, const Mat& x, Ran
             if (spec.score_on == ScoreOn::input) {
                 for (float& value : in) value = store(value * weight);
             }
-            const std::string expert = p + "mlp.experts." + std::to_string(ids[k]) + ".";
-            parts.push_back(swiglu(in, expert, style_.ranks));
+            parts.push_back(swiglu(in, {p + "moe.experts.", "", static_cast<std::int64_t>(ids[k])}));
             if (spec.score_on == ScoreOn::output) {
                 for (float& value : parts.back()) value = eager(value * weight);
             }
@@ -282,6 +349,8 @@ inline DenseBackend::Mat DenseBackend::moe(std::int64_t layer, const Mat& x, Ran
             for (const Vec& part : parts) terms.push_back(part[i]);
             combined.push_back(store(sum(terms.data(), terms.size())));
         }
+        if (model_.config.shared_intermediate_size > 0)
+            combined = plus(combined, swiglu(normed, {p + "moe.shared_experts.", ".weight"}), *this);
         out.push_back(plus(row, combined, *this));
     }
     return out;

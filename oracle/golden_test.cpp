@@ -5,8 +5,12 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "oracle/model/batch.hpp"
@@ -49,6 +53,8 @@ Golden open_golden(const std::string& name) {
     return golden;
 }
 
+constexpr std::int64_t kShortest = 10;  // tokens of a sequence, of all goldens
+
 // Largest difference from the golden, in units of the largest logit.
 double difference(const Golden& golden, const ModelConfig& config) {
     const Logits logits = forward(config, golden.checkpoint, golden.batch);
@@ -72,6 +78,17 @@ TEST_P(GoldenLogits, AgreeTo1e10OfTheLargest) {
     EXPECT_LE(off, 1e-10);
 }
 
+bool has_moe(const ModelConfig& config) { return config.first_moe_layer().has_value(); }
+
+RopeSpec& rope_of(ModelConfig& config) {
+    return std::visit([](auto& spec) -> RopeSpec& { return spec.rope; }, config.attention);
+}
+
+Llama4Attention* llama4_of(ModelConfig& config) { return std::get_if<Llama4Attention>(&config.attention); }
+
+// The last layer: all others would do as well.
+void flip_last(std::vector<bool>& layers) { layers.back() = !layers.back(); }
+
 // The tester tested: each switch, altered in the config alone, must be seen.
 TEST_P(GoldenLogits, SeeEverySwitch) {
     struct Alteration {
@@ -82,33 +99,33 @@ TEST_P(GoldenLogits, SeeEverySwitch) {
         {"norm_topk",
          [](ModelConfig& c) {
              c.router.norm_topk = !c.router.norm_topk;
-             return std::find(c.mlp.begin(), c.mlp.end(), MlpKind::moe) != c.mlp.end();
+             return has_moe(c);
          }},
         {"top_k",
          [](ModelConfig& c) {
              c.router.top_k -= 1;
-             return c.router.top_k > 0 && std::find(c.mlp.begin(), c.mlp.end(), MlpKind::moe) != c.mlp.end();
+             return c.router.top_k > 0 && has_moe(c);
          }},
         {"theta",
          [](ModelConfig& c) {
-             c.grouped_query().rope.theta *= 1.01;
+             rope_of(c).theta *= 1.01;
              return true;
          }},
         {"rope scaling",
          [](ModelConfig& c) {
-             const bool scaled = c.grouped_query().rope.scaling != RopeScaling::none;
-             c.grouped_query().rope.scaling = RopeScaling::none;
+             const bool scaled = rope_of(c).scaling != RopeScaling::none;
+             rope_of(c).scaling = RopeScaling::none;
              return scaled;
          }},
         {"rope factor",
          [](ModelConfig& c) {
-             c.grouped_query().rope.factor *= 1.5;
-             return c.grouped_query().rope.scaling != RopeScaling::none;
+             rope_of(c).factor *= 1.5;
+             return rope_of(c).scaling != RopeScaling::none;
          }},
         {"yarn attention factor",
          [](ModelConfig& c) {
-             c.grouped_query().rope.attention_factor = c.grouped_query().rope.attention_factor.value_or(1.0) * 1.3;
-             return c.grouped_query().rope.scaling == RopeScaling::yarn;
+             rope_of(c).attention_factor = rope_of(c).attention_factor.value_or(1.0) * 1.3;
+             return rope_of(c).scaling == RopeScaling::yarn;
          }},
         {"rms_norm_eps",
          [](ModelConfig& c) {
@@ -117,15 +134,59 @@ TEST_P(GoldenLogits, SeeEverySwitch) {
          }},
         {"qk_norm",
          [](ModelConfig& c) {
-             const bool had = c.grouped_query().qk_norm;
-             c.grouped_query().qk_norm = false;
-             return had;
+             return std::visit([](auto& spec) { return std::exchange(spec.qk_norm, false); }, c.attention);
          }},
         {"tied head",
          [](ModelConfig& c) {
              const bool untied = !c.tie_embeddings;
              c.tie_embeddings = true;
              return untied;
+         }},
+        {"rope pairs",
+         [](ModelConfig& c) {
+             RopePairs& pairs = rope_of(c).pairs;
+             pairs = pairs == RopePairs::halves ? RopePairs::neighbours : RopePairs::halves;
+             return true;
+         }},
+        {"score on",
+         [](ModelConfig& c) {
+             c.router.score_on = c.router.score_on == ScoreOn::input ? ScoreOn::output : ScoreOn::input;
+             return has_moe(c);
+         }},
+        {"score function",
+         [](ModelConfig& c) {
+             c.router.score = ScoreFunction::softmax;
+             return llama4_of(c) != nullptr;
+         }},
+        {"shared expert", [](ModelConfig& c) { return std::exchange(c.shared_intermediate_size, 0) > 0; }},
+        {"rope layers",
+         [](ModelConfig& c) {
+             if (llama4_of(c) != nullptr) flip_last(llama4_of(c)->rope_layers);
+             return llama4_of(c) != nullptr;
+         }},
+        {"chunked layers",
+         [](ModelConfig& c) {
+             if (llama4_of(c) == nullptr) return false;
+             flip_last(llama4_of(c)->chunked_layers);
+             return llama4_of(c)->chunk_size < kShortest;
+         }},
+        {"chunk size",
+         [](ModelConfig& c) { return llama4_of(c) != nullptr && llama4_of(c)->chunk_size++ < kShortest; }},
+        {"no temperature",
+         [](ModelConfig& c) {
+             if (llama4_of(c) == nullptr || !llama4_of(c)->temperature) return false;
+             return std::exchange(llama4_of(c)->temperature, std::nullopt)->floor_scale < kShortest;
+         }},
+        {"floor scale",
+         [](ModelConfig& c) {
+             if (llama4_of(c) == nullptr || !llama4_of(c)->temperature) return false;
+             return llama4_of(c)->temperature->floor_scale++ < kShortest;
+         }},
+        {"attn scale",
+         [](ModelConfig& c) {
+             if (llama4_of(c) == nullptr || !llama4_of(c)->temperature) return false;
+             llama4_of(c)->temperature->attn_scale *= 1.5;
+             return llama4_of(c)->temperature->floor_scale < kShortest;
          }},
     };
     const Golden golden = open_golden(GetParam());
@@ -143,7 +204,13 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenLogits, testing::ValuesIn(golden_names()), [
     return name;
 });
 
-TEST(Goldens, AreAtLeastSix) { EXPECT_GE(golden_names().size(), 6U); }
+TEST(Goldens, AreEnoughOfEachFamily) {
+    std::map<std::string, int> of_family;
+    for (const std::string& name : golden_names()) ++of_family[open_golden(name).config.family];
+    EXPECT_GE(of_family["qwen3_moe"], 6);
+    EXPECT_GE(of_family["llama4"] + of_family["llama4_text"], 4);
+    EXPECT_GE(of_family["llama4"], 1);
+}
 
 }  // namespace
 }  // namespace shardproof::oracle

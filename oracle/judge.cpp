@@ -47,7 +47,7 @@ struct Judge::Impl {
           arithmetic{in},
           roundoff{in},
           tokens{token_layout(batch)},
-          rope{rope_table(config.grouped_query().rope, config.grouped_query().head_dim, tokens.longest)} {}
+          rope{rope_table(config.rope(), config.heads().head_dim, tokens.longest)} {}
 
     void judge_embeddings(Records& records, Finding& finding);
     void judge_layer(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict);
@@ -59,15 +59,18 @@ struct Judge::Impl {
     std::optional<Matrix> take_input(std::int64_t stage, const Records& records, Finding& finding) const;
     void keep_output(std::int64_t stage, const Records& records);
     // The block's output on normed x [N,D], with its bounds.
-    [[nodiscard]] Bounded attend(const GroupedQueryAttention& spec, const AttentionWeights& own,
+    [[nodiscard]] Bounded attend(const GroupedQueryAttention& spec, std::int64_t layer, const AttentionWeights& own,
+                                 const Bounded& x) const;
+    [[nodiscard]] Bounded attend(const Llama4Attention& spec, std::int64_t layer, const AttentionWeights& own,
                                  const Bounded& x) const;
     void judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const;
     void judge_feed_forward(std::int64_t layer, const Matrix& hidden, Finding& finding) const;
     void judge_moe(std::int64_t layer, const Matrix& hidden, const Records& records, Finding& finding,
                    LayerVerdict& verdict) const;
     // The expert ids [N,K] of all tokens; empty when some are illegal.
-    std::vector<std::int64_t> judge_ids(const ScoreBounds& scores, IdCheck check, const Records& records,
-                                        Finding& finding, LayerVerdict& verdict) const;
+    // `choice` [N,E]: what the top k are taken of, and its errors.
+    std::vector<std::int64_t> judge_ids(const Bounded& choice, IdCheck check, const Records& records, Finding& finding,
+                                        LayerVerdict& verdict) const;
     Bounded normed(const Matrix& x, const TensorView& weight) const {
         return rms_norm(exact(x), weight, config.rms_norm_eps, roundoff);
     }
@@ -167,7 +170,8 @@ void Judge::Impl::judge_mlp(std::int64_t layer, const Records& records, Finding&
     }
 }
 
-Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, const AttentionWeights& own, const Bounded& x) const {
+Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, std::int64_t /*layer*/, const AttentionWeights& own,
+                            const Bounded& x) const {
     Bounded q = linear(x, own.wq, roundoff);
     Bounded k = linear(x, own.wk, roundoff);
     const Bounded v = linear(x, own.wv, roundoff);
@@ -177,7 +181,27 @@ Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, const AttentionWe
     }
     q = rotate(q, tokens.position, rope, roundoff);
     k = rotate(k, tokens.position, rope, roundoff);
-    const Bounded heads = causal_attention(spec, tokens, q, k, v, roundoff);
+    const Bounded heads = causal_attention(heads_of(spec), tokens, q, k, v, roundoff);
+    return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
+}
+
+Bounded Judge::Impl::attend(const Llama4Attention& spec, std::int64_t layer, const AttentionWeights& own,
+                            const Bounded& x) const {
+    Bounded q = linear(x, own.wq, roundoff);
+    Bounded k = linear(x, own.wk, roundoff);
+    const Bounded v = linear(x, own.wv, roundoff);
+    if (spec.has_rope(layer)) {
+        q = rotate(q, tokens.position, rope, roundoff);
+        k = rotate(k, tokens.position, rope, roundoff);
+        if (spec.qk_norm) {
+            q = l2_norm(q, spec.head_dim, config.rms_norm_eps, roundoff);
+            k = l2_norm(k, spec.head_dim, config.rms_norm_eps, roundoff);
+        }
+    } else if (spec.temperature) {
+        q = scale_rows(std::move(q), query_factors(*spec.temperature, tokens.position), roundoff);
+    }
+    const std::int64_t chunk = spec.is_chunked(layer) ? spec.chunk_size : kWholeSequence;
+    const Bounded heads = causal_attention(heads_of(spec), tokens, q, k, v, roundoff, chunk);
     return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
 }
 
@@ -194,7 +218,7 @@ void Judge::Impl::judge_mlp_alone(std::int64_t layer, Records& records, Finding&
 void Judge::Impl::judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const {
     const AttentionWeights own = weights.attention(layer);
     const Bounded x = normed(input, own.norm);
-    const Bounded out = std::visit([&](const auto& spec) { return attend(spec, own, x); }, config.attention);
+    const Bounded out = std::visit([&](const auto& spec) { return attend(spec, layer, own, x); }, config.attention);
     finding.compare(Field::hidden, add(input, out, roundoff), "output differs");
     finding.settle();
 }
@@ -207,7 +231,7 @@ void Judge::Impl::judge_feed_forward(std::int64_t layer, const Matrix& hidden, F
     finding.settle();
 }
 
-std::vector<std::int64_t> Judge::Impl::judge_ids(const ScoreBounds& scores, IdCheck check, const Records& records,
+std::vector<std::int64_t> Judge::Impl::judge_ids(const Bounded& choice, IdCheck check, const Records& records,
                                                  Finding& finding, LayerVerdict& verdict) const {
     const std::int64_t k = config.router.top_k;
     std::vector<std::int64_t> ids(tokens.ids.size() * static_cast<std::size_t>(k));
@@ -215,7 +239,7 @@ std::vector<std::int64_t> Judge::Impl::judge_ids(const ScoreBounds& scores, IdCh
         const ExpertId* chosen = records.expert_ids(place, k);
         bool other = false;
         const std::optional<IdFault> fault =
-            check.check(chosen, &scores.value(place.token, 0), &scores.error(place.token, 0), other);
+            check.check(chosen, &choice.value(place.token, 0), &choice.error(place.token, 0), other);
         if (fault) {
             finding.fail({.layer = {},
                           .rank = Rank{place.rank},
@@ -239,16 +263,22 @@ void Judge::Impl::judge_moe(std::int64_t layer, const Matrix& hidden, const Reco
     Bounded logits = linear(x, gate, roundoff);
     std::vector<std::int64_t> twins = lowest_twins(gate);
     tie_twins(twins, {logits.value.data(), static_cast<std::size_t>(logits.value.size())});
-    const ScoreBounds scores = bounded_scores(config.router, std::move(logits), roundoff);
+    const ScoreBounds scores = bounded_scores(config.router, logits, roundoff);
+    const Bounded& choice = config.router.choose_by == ChooseBy::logits ? logits : scores.scores;
     const std::vector<std::int64_t> ids =
-        judge_ids(scores, IdCheck{config.router, std::move(twins)}, records, finding, verdict);
+        judge_ids(choice, IdCheck{config.router, std::move(twins)}, records, finding, verdict);
     if (finding.failed()) return;
 
     const Bounded expert_weights = bounded_weights(config.router, scores, ids, roundoff);
     finding.compare(Field::expert_weights, expert_weights, "expert weight differs");
     if (!finding.settle()) return;
     const auto expert = [&](std::int64_t e) { return weights.expert(layer, e); };
-    const Bounded out = bounded_experts(config.router, x, ids, expert_weights, expert, roundoff);
+    Bounded out = bounded_experts(config.router, x, ids, expert_weights, expert, roundoff);
+    if (config.shared_intermediate_size > 0) {
+        // A rank may add its parts of routed and shared outputs before ranks add theirs.
+        const LinearNotes notes{.extra_terms = config.router.top_k + 3, .partial_roundings = 2};
+        out = add(out, bounded_swiglu(x, weights.shared_expert(layer), roundoff, notes), roundoff);
+    }
     finding.compare(Field::output, add(hidden, out, roundoff), "output differs");
     finding.settle();
 }

@@ -275,5 +275,53 @@ TEST(Judge, AllowsNoErrorWhereNothingIsAdded) {
     EXPECT_EQ(verdict.failure->bound, 0.0);
 }
 
+// A backend that has one switch of Llama 4 the wrong way, in a model where it matters.
+TEST(Judge, SeesEverySwitchOfLlama4TurnedTheWrongWay) {
+    Random random{8};
+    ModelConfig config = two_layers();
+    make_llama4(config, random);
+    Llama4Attention& spec = std::get<Llama4Attention>(config.attention);
+    spec.rope_layers = {true, false};
+    spec.chunked_layers = {true, false};
+    spec.chunk_size = 2;
+    spec.qk_norm = true;
+    spec.temperature = {.floor_scale = 2, .attn_scale = 1.0};
+    const Checkpoint checkpoint = random_checkpoint(config, {}, random);
+    Batch batch;
+    batch.sequences = {Sequence{{1, 2, 3, 4, 5}, 0}};
+
+    struct Alteration {
+        const char* layer;
+        void (*alter)(ModelConfig&, Llama4Attention&);
+    };
+    const std::vector<Alteration> alterations{
+        {"layers.0.attention", [](ModelConfig&, Llama4Attention& a) { a.rope_layers[0] = false; }},
+        {"layers.0.attention", [](ModelConfig&, Llama4Attention& a) { a.rope.pairs = RopePairs::halves; }},
+        {"layers.0.attention", [](ModelConfig&, Llama4Attention& a) { a.qk_norm = false; }},
+        {"layers.0.attention", [](ModelConfig&, Llama4Attention& a) { a.chunk_size = 3; }},
+        {"layers.0.attention", [](ModelConfig&, Llama4Attention& a) { a.chunked_layers[0] = false; }},
+        {"layers.1.attention", [](ModelConfig&, Llama4Attention& a) { a.chunked_layers[1] = true; }},
+        {"layers.1.attention", [](ModelConfig&, Llama4Attention& a) { a.rope_layers[1] = true; }},
+        {"layers.1.attention", [](ModelConfig&, Llama4Attention& a) { a.temperature.reset(); }},
+        {"layers.1.attention", [](ModelConfig&, Llama4Attention& a) { a.temperature->floor_scale = 3; }},
+        {"layers.0.moe", [](ModelConfig& c, Llama4Attention&) { c.shared_intermediate_size = 0; }},
+    };
+    const auto failure = [&](const ModelConfig& backend) -> std::string {
+        Judge judge{config, checkpoint, batch, Arithmetic::f32};
+        const TinyModel model{backend, checkpoint};
+        for (const StageRecord& stage : DenseBackend{model, batch, {}}.run()) {
+            const LayerVerdict verdict = judge.judge(stage);
+            if (!verdict.ok) return verdict.failure->layer;
+        }
+        return "";
+    };
+    EXPECT_EQ(failure(config), "");
+    for (std::size_t i = 0; i < alterations.size(); ++i) {
+        ModelConfig altered = config;
+        alterations[i].alter(altered, std::get<Llama4Attention>(altered.attention));
+        EXPECT_EQ(failure(altered), alterations[i].layer) << i;
+    }
+}
+
 }  // namespace
 }  // namespace shardproof::oracle

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "oracle/eigen.hpp"
 
@@ -19,6 +21,11 @@ namespace shardproof::oracle {
         runs.row(r).array() *= scale.array() / std::sqrt(mean_square + eps);
     }
     return x;
+}
+
+// The same without a weight, over each run of `width` values.
+[[nodiscard]] inline Matrix l2_norm(Matrix x, std::int64_t width, double eps) {
+    return rms_norm(std::move(x), std::vector<double>(static_cast<std::size_t>(width), 1.0), eps);
 }
 
 }  // namespace shardproof::oracle

@@ -52,6 +52,16 @@ TEST(Rope, PairsTheTwoHalvesOfAHead) {
     EXPECT_EQ(turned, want);
 }
 
+TEST(Rope, PairsNeighboursWhereTheModelDoes) {
+    const RopeTable quarter_turn{2, 1.0, {0.0, 1.0}, {1.0, 0.0}, RopePairs::neighbours};
+    Matrix heads(1, 8);
+    heads << 1, 2, 3, 4, 5, 6, 7, 8;
+    const std::vector<std::int64_t> position{0};
+    Matrix want(1, 8);
+    want << -2, 1, 3, 4, -6, 5, 7, 8;
+    EXPECT_EQ(rotate(heads, position, quarter_turn), want);
+}
+
 TEST(Rope, LinearDividesEveryFrequency) {
     const RopeSpec spec{.theta = 100.0, .scaling = RopeScaling::linear, .factor = 4.0};
     EXPECT_THAT(rope_frequencies(spec, 4, 9).inverse, Pointwise(DoubleNear(1e-16), {0.25, 0.025}));
@@ -111,7 +121,7 @@ TEST(Norm, DividesEachRunByItsRootMeanSquare) {
 }
 
 TEST(Attention, OfEqualScoresIsTheMeanOfWhatIsSeen) {
-    const GroupedQueryAttention spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 2, .qk_norm = false, .rope = {}};
+    const Heads spec{.num_heads = 2, .num_kv_heads = 1, .head_dim = 2};
     Batch batch;
     batch.sequences = {Sequence{{0, 0}, 0}, Sequence{}, Sequence{{0, 0, 0}, 0}};
     const TokenLayout tokens = token_layout(batch);
@@ -124,10 +134,14 @@ TEST(Attention, OfEqualScoresIsTheMeanOfWhatIsSeen) {
     Matrix want(5, 4);
     want << 1, 10, 1, 10, 2, 20, 2, 20, 100, 5, 100, 5, 150, 5.5, 150, 5.5, 300, 6, 300, 6;
     EXPECT_TRUE(out.isApprox(want, 1e-14)) << out;
+    // In chunks of two the third token of a sequence sees itself alone.
+    want.row(4) << 600, 7, 600, 7;
+    const Matrix in_chunks = causal_attention(spec, tokens, Matrix::Ones(5, 4), Matrix::Ones(5, 2), v, 2);
+    EXPECT_TRUE(in_chunks.isApprox(want, 1e-14)) << in_chunks;
 }
 
 TEST(Attention, ScoresByScaledProductsOfItsOwnKvHead) {
-    const GroupedQueryAttention spec{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4, .qk_norm = false, .rope = {}};
+    const Heads spec{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4};
     Batch batch;
     batch.sequences = {Sequence{{0, 0, 0}, 0}};
     Random random{1};
@@ -168,6 +182,18 @@ TEST(Router, GivesSoftmaxOverAllExpertsAndNormsOnlyWhenAsked) {
     spec = {.num_experts = 2, .top_k = 1, .score = ScoreFunction::sigmoid};
     logits = {0.0, std::log(3.0)};
     EXPECT_THAT(route(spec, logits).weights, Pointwise(DoubleNear(1e-15), {0.75}));
+}
+
+// Both sigmoids are 1: scores do not tell these apart, logits do.
+TEST(Router, ChoosesByLogitsWhereTheModelDoes) {
+    RouterSpec spec{.num_experts = 3, .top_k = 1, .score = ScoreFunction::sigmoid};
+    std::vector<double> logits{40.0, 50.0, 0.0};
+    EXPECT_THAT(route(spec, logits).ids, ElementsAre(0));
+    spec.choose_by = ChooseBy::logits;
+    logits = {40.0, 50.0, 0.0};
+    const Routing routing = route(spec, logits);
+    EXPECT_THAT(routing.ids, ElementsAre(1));
+    EXPECT_THAT(routing.weights, ElementsAre(1.0));
 }
 
 TEST(Router, SeesWhichGateRowsAreTheSameBytes) {
@@ -269,6 +295,38 @@ TEST(WholeParameter, StacksExpertsByNumberAndKeepsBytes) {
     same("layers.0.attention.q_norm.weight", "model.layers.0.self_attn.q_norm.weight");
     same("layers.0.ffn_norm.weight", "model.layers.0.post_attention_layernorm.weight");
     same("layers.0.moe.router.gate.weight", "model.layers.0.mlp.gate.weight");
+}
+
+TEST(WholeParameter, TakesLlama4sExpertsOutOfTheirFusedTransposedTensors) {
+    Random random{3};
+    ModelConfig config = tiny_config();
+    make_llama4(config, random);
+    config.family = "llama4";
+    const Checkpoint checkpoint = random_checkpoint(config, {}, random);
+    const std::string block = "language_model.model.layers.0.feed_forward.";
+    const TensorView gate_up = checkpoint.tensor(block + "experts.gate_up_proj");  // [8,16,24]
+    const TensorView down = checkpoint.tensor(block + "experts.down_proj");  // [8,12,16]
+    const Tensor w1 = whole_parameter(config, checkpoint, "layers.0.moe.experts.w1");
+    const Tensor w2 = whole_parameter(config, checkpoint, "layers.0.moe.experts.w2");
+    const Tensor w3 = whole_parameter(config, checkpoint, "layers.0.moe.experts.w3");
+    EXPECT_THAT(w1.shape, ElementsAre(8, 12, 16));
+    EXPECT_THAT(w2.shape, ElementsAre(8, 16, 12));
+    const auto at = [](const TensorView& t, std::int64_t e, std::int64_t r, std::int64_t c) {
+        return element_as_double(t, (e * t.shape[1] + r) * t.shape[2] + c);
+    };
+    for (std::int64_t e = 0; e < 8; ++e) {
+        for (std::int64_t f = 0; f < 12; ++f) {
+            for (std::int64_t d = 0; d < 16; ++d) {
+                ASSERT_EQ(at(w1.view(), e, f, d), at(gate_up, e, d, f));
+                ASSERT_EQ(at(w3.view(), e, f, d), at(gate_up, e, d, 12 + f));
+                ASSERT_EQ(at(w2.view(), e, d, f), at(down, e, f, d));
+            }
+        }
+    }
+    EXPECT_EQ(whole_parameter(config, checkpoint, "layers.0.moe.shared_experts.w2.weight").shape,
+              (Shape{16, config.shared_intermediate_size}));
+    EXPECT_THAT([&] { (void)whole_parameter(config, checkpoint, "layers.0.attention.q_norm.weight"); },
+                ThrowsMessage<InputError>(HasSubstr("is not one of this model")));
 }
 
 TEST(WholeParameter, RefusesNamesTheModelDoesNotHave) {

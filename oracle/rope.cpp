@@ -100,7 +100,7 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, std::int64_t head_dim, st
 
 RopeTable rope_table(const RopeSpec& spec, std::int64_t head_dim, std::int64_t longest) {
     const RopeFrequencies frequencies = rope_frequencies(spec, head_dim, longest);
-    RopeTable table{head_dim / 2, frequencies.attention_factor, {}, {}};
+    RopeTable table{head_dim / 2, frequencies.attention_factor, {}, {}, spec.pairs};
     table.cos.reserve(static_cast<std::size_t>(longest * table.half));
     table.sin.reserve(static_cast<std::size_t>(longest * table.half));
     for (std::int64_t position = 0; position < longest; ++position) {

@@ -19,6 +19,12 @@ struct RopeTable {
     std::int64_t half = 0;         // head_dim/2
     double attention_factor = 1.0;
     std::vector<double> cos, sin;  // [longest, half] row-major, attention factor included
+    RopePairs pairs = RopePairs::halves;
+    // Columns of a head's pair d.
+    [[nodiscard]] std::int64_t first(std::int64_t d) const { return pairs == RopePairs::halves ? d : 2 * d; }
+    [[nodiscard]] std::int64_t second(std::int64_t d) const {
+        return pairs == RopePairs::halves ? d + half : 2 * d + 1;
+    }
 };
 [[nodiscard]] RopeTable rope_table(const RopeSpec& spec, std::int64_t head_dim, std::int64_t longest);
 

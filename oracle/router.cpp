@@ -74,8 +74,10 @@ Routing route(const RouterSpec& spec, std::span<double> logits) {
     const auto width = static_cast<std::size_t>(spec.num_experts);
     for (std::size_t row = 0; row < logits.size(); row += width) {
         const std::span<double> token = logits.subspan(row, width);
+        std::vector<std::int64_t> ids;
+        if (spec.choose_by == ChooseBy::logits) ids = top_k(token, spec.top_k);
         scores_of(spec, token);
-        const std::vector<std::int64_t> ids = top_k(token, spec.top_k);
+        if (spec.choose_by == ChooseBy::scores) ids = top_k(token, spec.top_k);
         const std::vector<double> weights = weights_of(spec, token, ids);
         routing.ids.insert(routing.ids.end(), ids.begin(), ids.end());
         routing.weights.insert(routing.weights.end(), weights.begin(), weights.end());

@@ -53,42 +53,54 @@ inline Checkpoint random_checkpoint(const ModelConfig& config, const TinyWeights
     const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in, double size) -> Tensor& {
         return add(name, {out, in}, 0.0, size / std::sqrt(static_cast<double>(in)));
     };
+    const auto turned = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+        add(name, {config.router.num_experts, in, out}, 0.0, spec.size / std::sqrt(static_cast<double>(in)));
+    };
     const std::int64_t d = config.hidden_size;
-    const GroupedQueryAttention& a = config.grouped_query();
-    add("model.embed_tokens.weight", {config.vocab_size, d}, 0.0, 1.0);
+    const Heads heads = config.heads();
+    const bool llama4 = config.family.starts_with("llama4");
+    const std::string prefix = config.family == "llama4" ? "language_model." : "";
+    const auto mlp = [&](const std::string& at, std::int64_t f) {
+        linear(at + "gate_proj.weight", f, d, spec.size);
+        linear(at + "up_proj.weight", f, d, spec.size);
+        linear(at + "down_proj.weight", d, f, spec.size);
+    };
+    add(prefix + "model.embed_tokens.weight", {config.vocab_size, d}, 0.0, 1.0);
     for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
-        const std::string p = "model.layers." + std::to_string(layer) + ".";
+        const std::string p = prefix + "model.layers." + std::to_string(layer) + ".";
         add(p + "input_layernorm.weight", {d}, 1.0, 0.2);
         add(p + "post_attention_layernorm.weight", {d}, 1.0, 0.2);
-        linear(p + "self_attn.q_proj.weight", a.num_heads * a.head_dim, d, spec.size);
-        linear(p + "self_attn.k_proj.weight", a.num_kv_heads * a.head_dim, d, spec.size);
-        linear(p + "self_attn.v_proj.weight", a.num_kv_heads * a.head_dim, d, spec.size);
-        linear(p + "self_attn.o_proj.weight", d, a.num_heads * a.head_dim, spec.size);
-        if (a.qk_norm) {
-            add(p + "self_attn.q_norm.weight", {a.head_dim}, 1.0, 0.2);
-            add(p + "self_attn.k_norm.weight", {a.head_dim}, 1.0, 0.2);
+        linear(p + "self_attn.q_proj.weight", heads.num_heads * heads.head_dim, d, spec.size);
+        linear(p + "self_attn.k_proj.weight", heads.num_kv_heads * heads.head_dim, d, spec.size);
+        linear(p + "self_attn.v_proj.weight", heads.num_kv_heads * heads.head_dim, d, spec.size);
+        linear(p + "self_attn.o_proj.weight", d, heads.num_heads * heads.head_dim, spec.size);
+        if (!llama4 && config.grouped_query().qk_norm) {
+            add(p + "self_attn.q_norm.weight", {heads.head_dim}, 1.0, 0.2);
+            add(p + "self_attn.k_norm.weight", {heads.head_dim}, 1.0, 0.2);
         }
-        const auto mlp = [&](const std::string& prefix, std::int64_t f) {
-            linear(prefix + "gate_proj.weight", f, d, spec.size);
-            linear(prefix + "up_proj.weight", f, d, spec.size);
-            linear(prefix + "down_proj.weight", d, f, spec.size);
-        };
+        const std::string block = p + (llama4 ? "feed_forward." : "mlp.");
         if (!config.is_moe(layer)) {
-            mlp(p + "mlp.", config.dense_intermediate_size);
+            mlp(block, config.dense_intermediate_size);
             continue;
         }
-        Tensor& gate = linear(p + "mlp.gate.weight", config.router.num_experts, d, spec.gate_size);
+        Tensor& gate =
+            linear(block + (llama4 ? "router.weight" : "gate.weight"), config.router.num_experts, d, spec.gate_size);
         if (spec.twins >= 0) {
             const std::size_t row = gate.bytes.size() / static_cast<std::size_t>(config.router.num_experts);
             std::memcpy(gate.bytes.data() + (static_cast<std::size_t>(spec.twins) + 1) * row,
                         gate.bytes.data() + static_cast<std::size_t>(spec.twins) * row, row);
         }
-        for (std::int64_t e = 0; e < config.router.num_experts; ++e) {
-            mlp(p + "mlp.experts." + std::to_string(e) + ".", config.moe_intermediate_size);
+        if (llama4) {
+            turned(block + "experts.gate_up_proj", 2 * config.moe_intermediate_size, d);
+            turned(block + "experts.down_proj", d, config.moe_intermediate_size);
+            mlp(block + "shared_expert.", config.shared_intermediate_size);
+        } else {
+            for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+                mlp(block + "experts." + std::to_string(e) + ".", config.moe_intermediate_size);
         }
     }
-    add("model.norm.weight", {d}, 1.0, 0.2);
-    if (!config.tie_embeddings) linear("lm_head.weight", config.vocab_size, d, spec.size);
+    add(prefix + "model.norm.weight", {d}, 1.0, 0.2);
+    if (!config.tie_embeddings) linear(prefix + "lm_head.weight", config.vocab_size, d, spec.size);
     std::vector<std::pair<std::string, TensorView>> views;
     views.reserve(tensors.size());
     for (const auto& [name, tensor] : tensors) views.emplace_back(name, tensor.view());
@@ -110,6 +122,31 @@ inline ModelConfig tiny_config() {
     config.router = {.num_experts = 8, .top_k = 2, .norm_topk = true};
     config.mlp = {MlpKind::moe};
     return config;
+}
+
+// The same model as a Llama 4: every switch of its attention, drawn.
+inline void make_llama4(ModelConfig& config, Random& random) {
+    const GroupedQueryAttention was = config.grouped_query();
+    Llama4Attention spec{.num_heads = was.num_heads,
+                         .num_kv_heads = was.num_kv_heads,
+                         .head_dim = was.head_dim,
+                         .rope = was.rope,
+                         .qk_norm = was.qk_norm,
+                         .rope_layers = {},
+                         .chunked_layers = {}};
+    spec.rope.pairs = RopePairs::neighbours;
+    spec.chunk_size = between(random, 1, 6);
+    if (between(random, 0, 2) != 0)
+        spec.temperature = {.floor_scale = between(random, 1, 4),
+                            .attn_scale = 0.5 * static_cast<double>(between(random, 0, 3))};
+    for (std::int64_t l = 0; l < config.num_layers; ++l) {
+        spec.rope_layers.push_back(between(random, 0, 1) == 0);
+        spec.chunked_layers.push_back(between(random, 0, 1) == 0);
+    }
+    config.family = between(random, 0, 1) == 0 ? "llama4" : "llama4_text";
+    config.attention = spec;
+    config.shared_intermediate_size = between(random, 1, 20);
+    config.router.choose_by = ChooseBy::logits;
 }
 
 inline ModelConfig random_config(Random& random) {
@@ -139,6 +176,7 @@ inline ModelConfig random_config(Random& random) {
     for (std::int64_t l = 0; l < config.num_layers; ++l) {
         config.mlp.push_back(between(random, 0, 2) == 0 ? MlpKind::dense : MlpKind::moe);
     }
+    if (between(random, 0, 2) == 0) make_llama4(config, random);
     return config;
 }
 

@@ -25,13 +25,15 @@ Matrix mixture(const ModelConfig& config, const Weights& weights, std::int64_t l
     const std::span<double> scores{logits.data(), static_cast<std::size_t>(logits.size())};
     tie_twins(lowest_twins(gate), scores);
     const Routing routing = route(config.router, scores);
-    return experts(config.router, x, routing, [&](std::int64_t e) { return weights.expert(layer, e); });
+    Matrix out = experts(config.router, x, routing, [&](std::int64_t e) { return weights.expert(layer, e); });
+    if (config.shared_intermediate_size > 0) out += swiglu(x, weights.shared_expert(layer));
+    return out;
 }
 
 Matrix decoder_layer(const ModelConfig& config, const Weights& weights, std::int64_t layer, const RopeTable& rope,
                      const TokenLayout& tokens, Matrix x) {
     const AttentionWeights own = weights.attention(layer);
-    x += attention(config, own, rope, tokens, rms_norm(x, widen(own.norm), config.rms_norm_eps));
+    x += attention(config, layer, own, rope, tokens, rms_norm(x, widen(own.norm), config.rms_norm_eps));
     const Matrix normed = rms_norm(x, widen(weights.mlp_norm(layer)), config.rms_norm_eps);
     x += config.is_moe(layer) ? mixture(config, weights, layer, normed) : swiglu(normed, weights.feed_forward(layer));
     return x;
@@ -43,7 +45,7 @@ Logits forward(const ModelConfig& config, const Checkpoint& checkpoint, const Ba
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
     const Weights weights{config, checkpoint};
     const TokenLayout tokens = token_layout(batch);
-    const RopeTable rope = rope_table(config.grouped_query().rope, config.grouped_query().head_dim, tokens.longest);
+    const RopeTable rope = rope_table(config.rope(), config.heads().head_dim, tokens.longest);
     const std::int64_t stages = config.num_layers + 2;
     const auto tell = [&](std::int64_t done) {
         if (progress) progress(done, stages);

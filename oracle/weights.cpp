@@ -2,178 +2,163 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <charconv>
+#include <cstring>
 
 #include "oracle/model/error.hpp"
+#include "oracle/names.hpp"
 #include "oracle/transformer.hpp"
 
 namespace shardproof::oracle {
 namespace {
 
-enum class In : std::uint8_t { model, every_layer, dense_layer, moe_layer, expert };
-
-struct NameRow {
-    std::string_view parameter;  // the contract's word, after "layers.L."
-    std::string_view tensor;     // the checkpoint's word, after "model.layers.L." (and "mlp.experts.E.")
-    In in;
-};
-
-constexpr std::string_view kEmbeddings = "model.embed_tokens.weight";
-constexpr std::string_view kFinalNorm = "model.norm.weight";
-constexpr std::string_view kHead = "lm_head.weight";
-constexpr std::string_view kAttentionNorm = "input_layernorm.weight";
-constexpr std::string_view kMlpNorm = "post_attention_layernorm.weight";
-constexpr std::string_view kQ = "self_attn.q_proj.weight";
-constexpr std::string_view kK = "self_attn.k_proj.weight";
-constexpr std::string_view kV = "self_attn.v_proj.weight";
-constexpr std::string_view kO = "self_attn.o_proj.weight";
-constexpr std::string_view kQNorm = "self_attn.q_norm.weight";
-constexpr std::string_view kKNorm = "self_attn.k_norm.weight";
-constexpr std::string_view kRouter = "mlp.gate.weight";
-constexpr std::string_view kGate = "gate_proj.weight";
-constexpr std::string_view kUp = "up_proj.weight";
-constexpr std::string_view kDown = "down_proj.weight";
-
-constexpr std::array kNames{
-    NameRow{"tok_embeddings.weight", kEmbeddings, In::model},
-    NameRow{"norm.weight", kFinalNorm, In::model},
-    NameRow{"lm_head.weight", kHead, In::model},
-    NameRow{"attention_norm.weight", kAttentionNorm, In::every_layer},
-    NameRow{"ffn_norm.weight", kMlpNorm, In::every_layer},
-    NameRow{"attention.wq.weight", kQ, In::every_layer},
-    NameRow{"attention.wk.weight", kK, In::every_layer},
-    NameRow{"attention.wv.weight", kV, In::every_layer},
-    NameRow{"attention.wo.weight", kO, In::every_layer},
-    NameRow{"attention.q_norm.weight", kQNorm, In::every_layer},
-    NameRow{"attention.k_norm.weight", kKNorm, In::every_layer},
-    NameRow{"feed_forward.w1.weight", kGate, In::dense_layer},
-    NameRow{"feed_forward.w2.weight", kDown, In::dense_layer},
-    NameRow{"feed_forward.w3.weight", kUp, In::dense_layer},
-    NameRow{"moe.router.gate.weight", kRouter, In::moe_layer},
-    NameRow{"moe.experts.w1", kGate, In::expert},
-    NameRow{"moe.experts.w2", kDown, In::expert},
-    NameRow{"moe.experts.w3", kUp, In::expert},
-};
-
-std::string in_layer(std::int64_t layer, std::string_view tensor) {
-    return fmt::format("model.layers.{}.{}", layer, tensor);
-}
-std::string in_mlp(std::int64_t layer, std::string_view tensor) {
-    return fmt::format("model.layers.{}.mlp.{}", layer, tensor);
-}
-std::string in_expert(std::int64_t layer, std::int64_t expert, std::string_view tensor) {
-    return fmt::format("model.layers.{}.mlp.experts.{}.{}", layer, expert, tensor);
-}
-
-bool applies(const ModelConfig& config, std::int64_t layer, const NameRow& row) {
-    if (row.tensor == kQNorm || row.tensor == kKNorm) return config.grouped_query().qk_norm;
-    if (row.in == In::every_layer) return true;
-    return config.is_moe(layer) == (row.in != In::dense_layer);
-}
-
-}  // namespace
-
-TensorView Weights::tensor(std::string_view name, const Shape& shape) const {
-    TensorView view = checkpoint_->tensor(name);
+TensorView checked(const Checkpoint& checkpoint, const std::string& name, const Shape& shape) {
+    TensorView view = checkpoint.tensor(name);
     if (view.shape != shape) {
-        throw InputError{
-            {checkpoint_->name(), std::string{name}, to_string(view.shape), "shape must be " + to_string(shape)}};
+        throw InputError{{checkpoint.name(), name, to_string(view.shape), "shape must be " + to_string(shape)}};
     }
     return view;
 }
 
-TensorView Weights::embeddings() const { return tensor(kEmbeddings, {config_->vocab_size, config_->hidden_size}); }
-TensorView Weights::final_norm() const { return tensor(kFinalNorm, {config_->hidden_size}); }
-TensorView Weights::head() const {
-    return config_->tie_embeddings ? embeddings() : tensor(kHead, {config_->vocab_size, config_->hidden_size});
+struct MatrixSize {
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+};
+
+// The tensor that `stored` names, of which the matrix is all or a part.
+TensorView holder(const Checkpoint& checkpoint, const Stored& stored, MatrixSize size, std::int64_t num_experts) {
+    Shape shape{size.rows * stored.parts, size.cols};
+    if (stored.transposed) std::swap(shape[0], shape[1]);
+    if (stored.expert) shape.insert(shape.begin(), num_experts);
+    return checked(checkpoint, stored.tensor, shape);
 }
 
+// The matrix taken out of its holder, element by element.
+Tensor taken(const TensorView& from, const Stored& stored, MatrixSize size) {
+    const auto width = static_cast<std::size_t>(bits_of(from.dtype) / 8);
+    const std::int64_t all_rows = size.rows * stored.parts;
+    Tensor matrix{from.dtype, {size.rows, size.cols}, {}};
+    matrix.bytes.resize(static_cast<std::size_t>(size.rows * size.cols) * width);
+    const std::int64_t origin = stored.expert.value_or(0) * all_rows * size.cols;
+    for (std::int64_t r = 0; r < size.rows; ++r) {
+        const std::int64_t row = stored.part * size.rows + r;
+        for (std::int64_t c = 0; c < size.cols; ++c) {
+            const std::int64_t at = origin + (stored.transposed ? c * all_rows + row : row * size.cols + c);
+            std::memcpy(matrix.bytes.data() + static_cast<std::size_t>(r * size.cols + c) * width,
+                        from.bytes.data() + static_cast<std::size_t>(at) * width, width);
+        }
+    }
+    return matrix;
+}
+
+bool is_all_of_its_tensor(const Stored& stored) { return !stored.expert && !stored.transposed && stored.parts == 1; }
+
+MatrixSize size_of_expert(const ModelConfig& config, std::string_view word) {
+    const std::int64_t f = config.moe_intermediate_size;
+    const std::int64_t d = config.hidden_size;
+    return word.ends_with(".w2") ? MatrixSize{d, f} : MatrixSize{f, d};
+}
+
+}  // namespace
+
+TensorView Weights::tensor(std::string_view parameter, const Shape& shape) const {
+    const Stored stored = oracle::stored(*config_, parameter);
+    SP_ASSERT(is_all_of_its_tensor(stored));
+    return checked(*checkpoint_, stored.tensor, shape);
+}
+
+TensorView Weights::in_layer(std::int64_t layer, std::string_view word, const Shape& shape) const {
+    return tensor(fmt::format("layers.{}.{}", layer, word), shape);
+}
+
+TensorView Weights::embeddings() const {
+    return tensor("tok_embeddings.weight", {config_->vocab_size, config_->hidden_size});
+}
+TensorView Weights::final_norm() const { return tensor("norm.weight", {config_->hidden_size}); }
+TensorView Weights::head() const { return tensor("lm_head.weight", {config_->vocab_size, config_->hidden_size}); }
+
 AttentionWeights Weights::attention(std::int64_t layer) const {
-    const GroupedQueryAttention& spec = config_->grouped_query();
+    const Heads heads = config_->heads();
     const std::int64_t d = config_->hidden_size;
-    const std::int64_t q = spec.num_heads * spec.head_dim;
-    const std::int64_t kv = spec.num_kv_heads * spec.head_dim;
+    const std::int64_t q = heads.num_heads * heads.head_dim;
+    const std::int64_t kv = heads.num_kv_heads * heads.head_dim;
     AttentionWeights weights;
-    weights.norm = tensor(in_layer(layer, kAttentionNorm), {d});
-    weights.wq = tensor(in_layer(layer, kQ), {q, d});
-    weights.wk = tensor(in_layer(layer, kK), {kv, d});
-    weights.wv = tensor(in_layer(layer, kV), {kv, d});
-    weights.wo = tensor(in_layer(layer, kO), {d, q});
-    if (spec.qk_norm) {
-        weights.q_norm = tensor(in_layer(layer, kQNorm), {spec.head_dim});
-        weights.k_norm = tensor(in_layer(layer, kKNorm), {spec.head_dim});
+    weights.norm = in_layer(layer, "attention_norm.weight", {d});
+    weights.wq = in_layer(layer, "attention.wq.weight", {q, d});
+    weights.wk = in_layer(layer, "attention.wk.weight", {kv, d});
+    weights.wv = in_layer(layer, "attention.wv.weight", {kv, d});
+    weights.wo = in_layer(layer, "attention.wo.weight", {d, q});
+    const auto* const spec = std::get_if<GroupedQueryAttention>(&config_->attention);
+    if (spec != nullptr && spec->qk_norm) {
+        weights.q_norm = in_layer(layer, "attention.q_norm.weight", {heads.head_dim});
+        weights.k_norm = in_layer(layer, "attention.k_norm.weight", {heads.head_dim});
     }
     return weights;
 }
 
 TensorView Weights::mlp_norm(std::int64_t layer) const {
-    return tensor(in_layer(layer, kMlpNorm), {config_->hidden_size});
+    return in_layer(layer, "ffn_norm.weight", {config_->hidden_size});
+}
+
+MlpWeights Weights::mlp(std::int64_t layer, std::string_view block, std::int64_t width) const {
+    const std::int64_t d = config_->hidden_size;
+    const auto matrix = [&](const char* name, const Shape& shape) {
+        return in_layer(layer, fmt::format("{}.{}.weight", block, name), shape);
+    };
+    return {matrix("w1", {width, d}), matrix("w3", {width, d}), matrix("w2", {d, width})};
 }
 
 MlpWeights Weights::feed_forward(std::int64_t layer) const {
-    const std::int64_t d = config_->hidden_size;
-    const std::int64_t f = config_->dense_intermediate_size;
-    return {tensor(in_mlp(layer, kGate), {f, d}), tensor(in_mlp(layer, kUp), {f, d}),
-            tensor(in_mlp(layer, kDown), {d, f})};
+    return mlp(layer, "feed_forward", config_->dense_intermediate_size);
+}
+
+MlpWeights Weights::shared_expert(std::int64_t layer) const {
+    return mlp(layer, "moe.shared_experts", config_->shared_intermediate_size);
 }
 
 TensorView Weights::router(std::int64_t layer) const {
-    return tensor(in_layer(layer, kRouter), {config_->router.num_experts, config_->hidden_size});
+    return in_layer(layer, "moe.router.gate.weight", {config_->router.num_experts, config_->hidden_size});
 }
 
 MlpWeights Weights::expert(std::int64_t layer, std::int64_t expert) const {
-    const std::int64_t d = config_->hidden_size;
-    const std::int64_t f = config_->moe_intermediate_size;
-    return {tensor(in_expert(layer, expert, kGate), {f, d}), tensor(in_expert(layer, expert, kUp), {f, d}),
-            tensor(in_expert(layer, expert, kDown), {d, f})};
-}
-
-NamedTensors tensors_of(const ModelConfig& config, std::string_view parameter) {
-    const auto unknown = [&] {
-        return InputError{{"", "parameter", printable(parameter), "is not one of this model"}};
+    MlpWeights weights;
+    const auto matrix = [&](const char* word) {
+        const Stored stored = oracle::stored(*config_, fmt::format("layers.{}.moe.experts.{}", layer, word), expert);
+        const MatrixSize size = size_of_expert(*config_, std::string{"."} + word);
+        const TensorView from = holder(*checkpoint_, stored, size, config_->router.num_experts);
+        if (is_all_of_its_tensor(stored)) return from;
+        return weights.turned.emplace_back(std::make_shared<const Tensor>(taken(from, stored, size)))->view();
     };
-    std::int64_t layer = -1;
-    std::string_view word = parameter;
-    if (word.starts_with("layers.")) {
-        word.remove_prefix(7);
-        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), layer);
-        if (error != std::errc{} || end == word.data() + word.size() || *end != '.') throw unknown();
-        if (layer < 0 || layer >= config.num_layers) throw unknown();
-        word.remove_prefix(static_cast<std::size_t>(end - word.data()) + 1);
-    }
-    const auto row = std::find_if(kNames.begin(), kNames.end(), [&](const NameRow& r) {
-        return r.parameter == word && (r.in == In::model) == (layer < 0);
-    });
-    if (row == kNames.end() || (layer >= 0 && !applies(config, layer, *row))) throw unknown();
-    if (row->in == In::model) {
-        const bool tied_head = row->tensor == kHead && config.tie_embeddings;
-        return {{std::string{tied_head ? kEmbeddings : row->tensor}}, false};
-    }
-    if (row->in == In::dense_layer) return {{in_mlp(layer, row->tensor)}, false};
-    if (row->in != In::expert) return {{in_layer(layer, row->tensor)}, false};
-    NamedTensors stacked{{}, true};
-    for (std::int64_t e = 0; e < config.router.num_experts; ++e) {
-        stacked.tensors.push_back(in_expert(layer, e, row->tensor));
-    }
-    return stacked;
+    weights.gate = matrix("w1");
+    weights.up = matrix("w3");
+    weights.down = matrix("w2");
+    return weights;
 }
 
 Tensor whole_parameter(const ModelConfig& config, const Checkpoint& checkpoint, std::string_view name) {
-    const NamedTensors named = tensors_of(config, name);
-    const TensorView first = checkpoint.tensor(named.tensors.front());
-    Tensor whole{first.dtype, first.shape, {}};
-    whole.bytes.reserve(first.bytes.size() * named.tensors.size());
-    for (const std::string& tensor : named.tensors) {
-        const TensorView part = checkpoint.tensor(tensor);
-        if (part.shape != first.shape || part.dtype != first.dtype) {
-            throw InputError{{checkpoint.name(), tensor, to_string(part.shape) + " " + std::string{name_of(part.dtype)},
-                              "must be of the shape and dtype of " + named.tensors.front()}};
-        }
-        whole.bytes.insert(whole.bytes.end(), part.bytes.begin(), part.bytes.end());
+    if (!is_of_experts(config, name)) {
+        const TensorView view = checkpoint.tensor(stored(config, name).tensor);
+        return {view.dtype, view.shape, {view.bytes.begin(), view.bytes.end()}};
     }
-    if (named.stacked) whole.shape.insert(whole.shape.begin(), static_cast<std::int64_t>(named.tensors.size()));
+    const MatrixSize size = size_of_expert(config, name);
+    const std::int64_t num_experts = config.router.num_experts;
+    Tensor whole{{}, {num_experts, size.rows, size.cols}, {}};
+    for (std::int64_t e = 0; e < num_experts; ++e) {
+        const Stored stored = oracle::stored(config, name, e);
+        const TensorView from = holder(checkpoint, stored, size, num_experts);
+        if (e == 0) {
+            whole.dtype = from.dtype;
+            whole.bytes.reserve(static_cast<std::size_t>(num_elements(whole.shape) * bits_of(from.dtype) / 8));
+        } else if (from.dtype != whole.dtype) {
+            throw InputError{{checkpoint.name(), stored.tensor, std::string{name_of(from.dtype)},
+                              "dtype must be that of the other experts, " + std::string{name_of(whole.dtype)}}};
+        }
+        if (is_all_of_its_tensor(stored)) {
+            whole.bytes.insert(whole.bytes.end(), from.bytes.begin(), from.bytes.end());
+        } else {
+            const Tensor matrix = taken(from, stored, size);
+            whole.bytes.insert(whole.bytes.end(), matrix.bytes.begin(), matrix.bytes.end());
+        }
+    }
     return whole;
 }
 

@@ -1,7 +1,7 @@
-// The oracle's own table of Hugging Face tensor names, and the tensors of one part of the model by it.
+// The tensors of one part of the model, by the oracle's own names.
 #pragma once
 #include <cstdint>
-#include <string>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +24,8 @@ struct MlpWeights {
     TensorView gate;  // [F, D]
     TensorView up;    // [F, D]
     TensorView down;  // [D, F]
+    // What the views show of a matrix that the checkpoint does not store so.
+    std::vector<std::shared_ptr<const Tensor>> turned = {};
 };
 
 // Views into a checkpoint, which must outlive it. A missing tensor is Checkpoint's InputError, a wrong shape ours.
@@ -38,19 +40,15 @@ public:
     [[nodiscard]] MlpWeights feed_forward(std::int64_t layer) const;
     [[nodiscard]] TensorView router(std::int64_t layer) const;  // [E,D]
     [[nodiscard]] MlpWeights expert(std::int64_t layer, std::int64_t expert) const;
+    [[nodiscard]] MlpWeights shared_expert(std::int64_t layer) const;
 
 private:
-    [[nodiscard]] TensorView tensor(std::string_view name, const Shape& shape) const;
+    // A parameter that is a tensor of its own.
+    [[nodiscard]] TensorView tensor(std::string_view parameter, const Shape& shape) const;
+    [[nodiscard]] TensorView in_layer(std::int64_t layer, std::string_view word, const Shape& shape) const;
+    [[nodiscard]] MlpWeights mlp(std::int64_t layer, std::string_view block, std::int64_t width) const;
     const ModelConfig* config_;
     const Checkpoint* checkpoint_;
 };
-
-// The checkpoint tensors of a parameter by the contract's name: one, or one an expert in ExpertId order (stacked into a
-// leading dim). Throws InputError for a name that the model does not have.
-struct NamedTensors {
-    std::vector<std::string> tensors;
-    bool stacked = false;
-};
-[[nodiscard]] NamedTensors tensors_of(const ModelConfig& config, std::string_view parameter);
 
 }  // namespace shardproof::oracle

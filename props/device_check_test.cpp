@@ -61,7 +61,7 @@ protected:
         sim::Prng prng{seed};
         for (int seen = 0; seen < count;) {
             const Case c = draw_case(prng);
-            if (c.layout.world() > GetParam().world_max || !runs_on_devices(c.layout)) continue;
+            if (c.layout.world() > GetParam().world_max || !runs_on_devices(c)) continue;
             SCOPED_TRACE(print_case(c));
             fn(c);
             if (HasFatalFailure()) return;

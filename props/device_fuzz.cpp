@@ -138,7 +138,7 @@ private:
     }
 
     [[nodiscard]] static bool fits(const Case& c) {
-        return c.layout.world() <= kDeviceWorldMax && runs_on_devices(c.layout);
+        return c.layout.world() <= kDeviceWorldMax && runs_on_devices(c);
     }
 
     // What `law` says of a case with `plant` in it. An exception other than the environment's may have left the devices

@@ -63,6 +63,14 @@ CaseModel model_of(const CaseLayout& layout, std::int64_t experts, std::int64_t 
     m.routing = static_cast<RoutingFlavour>(turn % 4);
     m.files = turn % 7 == 0 ? 2 : 1;
     m.seed = turn;
+    if (turn % 6 == 5) {
+        m.family = turn % 12 == 5 ? "llama4" : "llama4_text";
+        m.shared_hidden = 1 + static_cast<std::int64_t>(turn % 5);
+        if (turn % 18 == 5) m.no_rope_layers = {0};
+        m.chunk = static_cast<std::int64_t>(turn % 4);
+        m.floor_scale = static_cast<std::int64_t>(turn % 3);
+        m.qk_norm = turn % 24 != 11;
+    }
     if (layout.rules == "vllm" && layout.tp > 1 && turn % 2 == 1) m.kv_heads = layout.tp / 2;
     fit_to_rules(layout, m);
     return m;

@@ -130,18 +130,19 @@ std::uint64_t forward_bytes(const Plan& plan, const InputIds& ids, bool with_ora
 }
 
 std::uint64_t oracle_bytes(const ModelConfig& config, const InputIds& ids) {
-    const GroupedQueryAttention& spec = config.grouped_query();
+    const Heads heads = config.heads();
     const std::int64_t hidden = config.hidden_size;
     // Doubles a token that are alive at once, at most. First the stream and its norm, queries and what they gather,
     // keys and values, one of these twice; then the router's scores and slots, an expert's rows, hidden width and
-    // output; a dense MLP; and last the logits, which are copied out.
-    const std::int64_t attention = 3 * hidden + spec.head_dim * 3 * (spec.num_heads + spec.num_kv_heads);
+    // output; a dense MLP, or a shared expert beside the routed ones' sum; and last the logits, which are copied out.
+    const std::int64_t attention = 3 * hidden + heads.head_dim * 3 * (heads.num_heads + heads.num_kv_heads);
     const std::int64_t experts =
         5 * hidden + 3 * config.moe_intermediate_size + 2 * config.router.num_experts + 5 * config.router.top_k;
-    const std::int64_t dense = 4 * hidden + 3 * config.dense_intermediate_size;
+    const std::int64_t dense =
+        5 * hidden + 3 * std::max(config.dense_intermediate_size, config.shared_intermediate_size);
     const std::int64_t head = hidden + 2 * config.vocab_size;
     const auto a_token = static_cast<std::uint64_t>(std::max({attention, experts, dense, head}));
-    const auto rope = static_cast<std::uint64_t>(ids.sequence_length * spec.head_dim);
+    const auto rope = static_cast<std::uint64_t>(ids.sequence_length * heads.head_dim);
     const std::uint64_t alive = sizeof(double) * (ids.ids.size() * (a_token + 3) + rope);
     // glibc keeps freed matrices of up to 32 MiB for later ones, which do not always fit: as measured.
     const std::uint64_t kept = std::min<std::uint64_t>(alive / 2, 64 << 20);

@@ -113,14 +113,16 @@ void print_config(const ModelConfig& config, std::ostream& out) {
     for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
         if (config.is_moe(layer)) moe_layers.push_back(layer);
     }
-    const GroupedQueryAttention& attention = config.grouped_query();
+    const Heads heads = config.heads();
     out << fmt::format("family {}: {} layers, hidden {}, vocabulary {}{}\n", config.family, config.num_layers,
                        config.hidden_size, config.vocab_size, config.tie_embeddings ? " (head tied)" : "");
-    out << fmt::format("attention: {} heads, {} kv heads, head dim {}\n", attention.num_heads, attention.num_kv_heads,
-                       attention.head_dim);
+    out << fmt::format("attention: {} heads, {} kv heads, head dim {}\n", heads.num_heads, heads.num_kv_heads,
+                       heads.head_dim);
     out << fmt::format("experts: {} of {} a token, hidden {}, in layers {}\n", config.router.top_k,
                        config.router.num_experts, config.moe_intermediate_size,
                        moe_layers.empty() ? "none" : ranges_text(moe_layers));
+    if (config.shared_intermediate_size > 0)
+        out << fmt::format("shared expert: hidden {}, every token\n", config.shared_intermediate_size);
 }
 
 void print(const Inspected& inspected, std::ostream& out) {
@@ -162,6 +164,7 @@ int run_inspect(const Options& options, const Console& console) {
     const Inspected inspected = inspect(options.path);
     for (const std::string& note : inspected.checkpoint.notes()) console.err << "note: " << note << '\n';
     if (const std::string note = note_on_dtype(inspected); !note.empty()) console.err << "note: " << note << '\n';
+    if (inspected.config) print_vision_note(*inspected.config, inspected.checkpoint, console);
     print(inspected, answer.text());
     answer.json([&](JsonWriter& json) { write_json(inspected, json); });
     return exit_ok;

@@ -96,9 +96,8 @@ private:
         gather(Role::attention_norm, layer);
         gathered_over_tp("attention input");
         for (const Role role : {Role::wq, Role::wk, Role::wv}) gather(role, layer);
-        if (config_.grouped_query().qk_norm) {
-            gather(Role::q_norm, layer);
-            gather(Role::k_norm, layer);
+        for (const Role role : {Role::q_norm, Role::k_norm}) {
+            if (has_param(role, layer)) gather(role, layer);
         }
         gather(Role::wo, layer);
         summed_over_tp("attention output");
@@ -124,8 +123,10 @@ private:
 
     void moe(std::int64_t layer) {
         const bool own_rows = dispatches_own_rows(plan_);
+        const bool shares = config_.shared_intermediate_size > 0;
         gather(Role::ffn_norm, layer);
         if (!own_rows) gathered_over_tp("moe input");
+        if (own_rows && shares) gathered_over_tp("shared input");
         gather(Role::router_gate, layer);
         for (const Role role : {Role::expert_w1, Role::expert_w3, Role::expert_w2}) gather(role, layer);
         const PerRank hidden = computed_extent(Role::expert_w1, layer, 1);
@@ -139,12 +140,24 @@ private:
             summed_over_tp("moe output");
             worked = arrived;
         }
+        if (shares) shared_expert(layer);
         fullest([&](std::size_t r) {
             const std::int64_t routed = sequence_parallel() && own_rows ? slice_rows_[r] : rows_[r];
             return (stream_rows(r) * config_.hidden_size + routed * 2 * config_.hidden_size +
                     worked[r] * (2 * config_.hidden_size + 2 * hidden[r])) *
                        width_ +
                    routed * config_.router.num_experts * 4;
+        });
+    }
+
+    // On all rows, beside the routed experts' answers.
+    void shared_expert(std::int64_t layer) {
+        for (const Role role : {Role::shared_w1, Role::shared_w3, Role::shared_w2}) gather(role, layer);
+        summed_over_tp("shared output");
+        const PerRank hidden = computed_extent(Role::shared_w1, layer, 0);
+        fullest([&](std::size_t r) {
+            return (2 * stream_rows(r) * config_.hidden_size + rows_[r] * (2 * config_.hidden_size + 2 * hidden[r])) *
+                   width_;
         });
     }
 
@@ -324,6 +337,11 @@ private:
 
     // --- sums and extents ---
 
+    bool has_param(Role role, std::optional<std::int64_t> layer) const {
+        return std::ranges::any_of(plan_.params, [&](const ParamPlan& param) {
+            return param.parameter.role == role && param.parameter.layer == layer;
+        });
+    }
     std::size_t param_of(Role role, std::optional<std::int64_t> layer) const {
         for (std::size_t p = 0; p < plan_.params.size(); ++p) {
             if (plan_.params[p].parameter.role == role && plan_.params[p].parameter.layer == layer) return p;

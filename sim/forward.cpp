@@ -55,7 +55,7 @@ Task<void> Forward::program(RankContext& rank, std::int64_t stage) {
         state.record.output = co_await head_block(rank, state, run_);
     } else {
         const std::int64_t layer = stage - 1;
-        co_await attention_block(rank, state, run_);
+        co_await attention_block(rank, state, run_, layer);
         state.record.hidden = state.hidden;
         if (plan_.config.is_moe(layer)) {
             co_await moe_block(rank, state, run_, layer);

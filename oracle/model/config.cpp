@@ -12,6 +12,14 @@
 
 namespace shardproof {
 
+Heads ModelConfig::heads() const {
+    return std::visit([](const auto& spec) { return heads_of(spec); }, attention);
+}
+
+const RopeSpec& ModelConfig::rope() const {
+    return std::visit([](const auto& spec) -> const RopeSpec& { return spec.rope; }, attention);
+}
+
 ModelConfig parse_config(std::string_view json_text, const std::string& file) {
     const nlohmann::json document = parse_json_map(json_text, file);
     std::string known;
@@ -32,6 +40,16 @@ ModelConfig read_config(const std::filesystem::path& file) {
     return parse_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.string());
 }
 
+namespace {
+
+void cut_layers(GroupedQueryAttention& /*spec*/, std::size_t /*num_layers*/) {}  // the same in every layer
+void cut_layers(Llama4Attention& spec, std::size_t num_layers) {
+    spec.rope_layers.resize(num_layers);
+    spec.chunked_layers.resize(num_layers);
+}
+
+}  // namespace
+
 ModelConfig first_layers(ModelConfig config, std::int64_t num_layers) {
     if (num_layers < 1 || num_layers > config.num_layers) {
         throw InputError({"command line", "--layers", std::to_string(num_layers),
@@ -39,6 +57,7 @@ ModelConfig first_layers(ModelConfig config, std::int64_t num_layers) {
     }
     config.num_layers = num_layers;
     config.mlp.resize(static_cast<std::size_t>(num_layers));
+    std::visit([&](auto& spec) { cut_layers(spec, config.mlp.size()); }, config.attention);
     return config;
 }
 

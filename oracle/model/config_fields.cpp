@@ -117,10 +117,13 @@ void ConfigFields::refuse_others(std::string_view rule) const {
     }
 }
 
+std::string ConfigFields::path_of(std::string_view key) const {
+    return path_.empty() ? shown_key(key) : path_ + "." + shown_key(key);
+}
+
 void ConfigFields::refuse(std::string_view key, std::string rule) const {
     const auto found = map_.find(key);
-    const std::string field = path_.empty() ? shown_key(key) : path_ + "." + shown_key(key);
-    throw InputError({file_, field, found == map_.end() ? "" : shown(*found), std::move(rule)});
+    throw InputError({file_, path_of(key), found == map_.end() ? "" : shown(*found), std::move(rule)});
 }
 
 const nlohmann::json& ConfigFields::required(std::string_view key, const std::string& rule) {

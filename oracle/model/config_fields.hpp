@@ -29,6 +29,8 @@ public:
     ConfigFields(const nlohmann::json& map, std::string file, std::string path = "");
 
     [[nodiscard]] const std::string& file() const { return file_; }
+    // The path of one of its fields from the document's root.
+    [[nodiscard]] std::string path_of(std::string_view key) const;
     // Each of the following counts as having read `key`. Absent: nullptr or nullopt.
     [[nodiscard]] const nlohmann::json* find(std::string_view key);
     // As find, but null counts as absent.

@@ -62,7 +62,7 @@ void parse_yarn(ConfigFields& rope, RopeSpec& spec) {
 void parse_llama3(ConfigFields& rope, RopeSpec& spec) {
     spec.factor = rope.number_at_least("factor", 1.0);
     spec.low_freq_factor = rope.number_above("low_freq_factor", 0.0);
-    spec.high_freq_factor = rope.number_above("high_freq_factor", spec.low_freq_factor);
+    spec.high_freq_factor = rope.number_at_least("high_freq_factor", spec.low_freq_factor);
 }
 
 // `rope` is what rope_scaling or rope_parameters holds; `outer_theta` stands beside it in the document, if anywhere.
@@ -121,7 +121,7 @@ RopeSpec parse_rope(ConfigFields& fields, std::int64_t head_dim, std::int64_t ma
         const nlohmann::json* map = fields.find_set(key);
         if (map == nullptr) return std::nullopt;
         if (!map->is_object()) fields.refuse(key, "must be null or a map with a rope_type");
-        ConfigFields rope(*map, fields.file(), std::string(key));
+        ConfigFields rope(*map, fields.file(), fields.path_of(key));
         return parse_map(rope, theta, defaults, head_dim);
     };
     const std::optional<RopeSpec> published = parse("rope_scaling");

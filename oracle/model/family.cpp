@@ -1,5 +1,7 @@
 #include "oracle/model/family.hpp"
 
+#include <algorithm>
+
 #include "oracle/model/error.hpp"
 
 namespace shardproof {
@@ -69,6 +71,11 @@ const ModelFamily* family_named(std::string_view model_type) {
         if (family.model_type == model_type) return &family;
     }
     return nullptr;
+}
+
+bool is_vision_tensor(const ModelFamily& family, std::string_view tensor) {
+    return std::any_of(family.vision_prefixes.begin(), family.vision_prefixes.end(),
+                       [&](std::string_view prefix) { return tensor.starts_with(prefix); });
 }
 
 const ModelFamily& family_of(const ModelConfig& config) {

@@ -74,10 +74,15 @@ struct ModelFamily {
     std::vector<Parameter> (*parameters)(const ModelConfig& config);
     // Parameters that one token uses (top_k of the experts), counted in elements.
     std::int64_t (*active_parameters)(const ModelConfig& config);
+    // The head's tensor, which a checkpoint of a tied model may hold all the same.
+    std::string_view tied_head = "lm_head.weight";
+    // Tensors whose names begin so belong to a vision model beside this one, and are left alone.
+    std::span<const std::string_view> vision_prefixes = {};
 };
 
 [[nodiscard]] std::span<const ModelFamily> families();
 [[nodiscard]] const ModelFamily& family_of(const ModelConfig& config);  // config is valid, so it exists
 [[nodiscard]] const ModelFamily* family_named(std::string_view model_type);
+[[nodiscard]] bool is_vision_tensor(const ModelFamily& family, std::string_view tensor);
 
 }  // namespace shardproof

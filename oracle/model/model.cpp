@@ -57,15 +57,14 @@ void check_parameter(const Model& model, const Parameter& parameter) {
     for (const Source& source : parameter.sources) check_source(model, source, parameter);
 }
 
-// The tensor that a tied model may hold although it is the embedding matrix again.
-constexpr std::string_view kHead = "lm_head.weight";
-
+// A tied model may hold the head's tensor although it is the embedding matrix again.
 void check_tied_head(const Model& model) {
-    const auto head = model.checkpoint.items().find(kHead);
+    const std::string_view head_name = family_of(model.config).tied_head;
+    const auto head = model.checkpoint.items().find(head_name);
     if (head == model.checkpoint.items().end()) return;
     const std::string& embeddings = model.parameters.front().sources.front().tensor;
     const TensorView want = model.checkpoint.tensor(embeddings);
-    const TensorView found = model.checkpoint.tensor(kHead);
+    const TensorView found = model.checkpoint.tensor(head_name);
     const std::string rule = fmt::format("must equal {} byte for byte: tie_word_embeddings is true", embeddings);
     if (found.shape != want.shape) refuse(model, head->second, to_string(found.shape), rule);
     if (found.dtype != want.dtype) refuse(model, head->second, std::string(name_of(found.dtype)), rule);
@@ -79,9 +78,10 @@ void check_nothing_else(const Model& model) {
     for (const Parameter& parameter : model.parameters) {
         for (const Source& source : parameter.sources) expected.insert(source.tensor);
     }
-    if (model.config.tie_embeddings) expected.insert(kHead);
+    const ModelFamily& family = family_of(model.config);
+    if (model.config.tie_embeddings) expected.insert(family.tied_head);
     for (const auto& [name, item] : model.checkpoint.items()) {
-        if (expected.contains(name)) continue;
+        if (expected.contains(name) || is_vision_tensor(family, name)) continue;
         refuse(model, item, shown(item.entry->shape),
                fmt::format("tensor unexpected: no parameter of {} by config.json", model.config.family));
     }
@@ -101,6 +101,14 @@ Model make_model(std::string name, ModelConfig config, Checkpoint checkpoint) {
     check_nothing_else(model);
     if (model.config.tie_embeddings) check_tied_head(model);
     return model;
+}
+
+std::string vision_note(const ModelConfig& config, const Checkpoint& checkpoint) {
+    const ModelFamily& family = family_of(config);
+    const auto count = std::count_if(checkpoint.items().begin(), checkpoint.items().end(),
+                                     [&](const auto& item) { return is_vision_tensor(family, item.first); });
+    if (count == 0) return {};
+    return fmt::format("{} vision tensors left alone ({}*)", count, fmt::join(family.vision_prefixes, "*, "));
 }
 
 DType dtype_of(const Model& model, const Parameter& parameter) {

@@ -18,11 +18,14 @@ struct Model {
 };
 
 // Opens MODEL and checks that its tensors are exactly those of its family, with the right shapes, all in the dtype of
-// the embeddings, which is BF16, F16 or F32. A tied lm_head.weight that is present anyway must equal the embeddings
-// byte for byte. Throws InputError naming the tensor.
+// the embeddings, which is BF16, F16 or F32. A tied head that is present anyway must equal the embeddings byte for
+// byte; tensors of a vision model beside it are left alone. Throws InputError naming the tensor.
 [[nodiscard]] Model open_model(const std::filesystem::path& directory);
 // The same over tensors already at hand (tests, property cases).
 [[nodiscard]] Model make_model(std::string name, ModelConfig config, Checkpoint checkpoint);
+
+// "34 vision tensors left alone", by the family's names for them; empty where there are none.
+[[nodiscard]] std::string vision_note(const ModelConfig& config, const Checkpoint& checkpoint);
 
 // The dtype of each parameter: that of its first source's tensor.
 [[nodiscard]] DType dtype_of(const Model& model, const Parameter& parameter);

@@ -26,7 +26,8 @@ TEST_P(Goldens, AreOpenedWholeInBothSpellings) {
 }
 INSTANTIATE_TEST_SUITE_P(All, Goldens,
                          testing::Values("plain", "tied-dense", "sparse-step", "dynamic", "yarn-published", "yarn-full",
-                                         "yarn-attention", "llama3-tied", "demo"),
+                                         "yarn-attention", "llama3-tied", "demo", "llama4-nested", "llama4-chunks",
+                                         "llama4-temperature", "llama4-tied", "llama4-nested-all"),
                          [](const auto& row) {
                              std::string name = row.param;
                              std::replace(name.begin(), name.end(), '-', '_');
@@ -46,6 +47,16 @@ TEST(Goldens, SpeakOfWhatTheyAreThereFor) {
     EXPECT_TRUE(config("tied-dense").tie_embeddings);
     using enum MlpKind;
     EXPECT_EQ(config("yarn-attention").mlp, (std::vector<MlpKind>{dense, dense, dense, moe}));
+}
+
+TEST(Goldens, OfLlama4SayWhatIsLeftAlone) {
+    const auto note = [](const char* name) {
+        const Model model = open_model(kGoldens / name);
+        return vision_note(model.config, model.checkpoint);
+    };
+    EXPECT_EQ(note("llama4-nested"), "26 vision tensors left alone (vision_model.*, multi_modal_projector.*)");
+    EXPECT_EQ(note("llama4-tied"), "");
+    EXPECT_EQ(note("plain"), "");
 }
 
 ModelConfig tiny() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "oracle/model/error.hpp"
 
@@ -38,14 +39,35 @@ void require_sizes(const CaseModel& m) {
     require_range("files", m.files, 1, 16);
 }
 
+void require_layers(std::string_view field, const std::vector<std::int64_t>& layers, std::int64_t num_layers) {
+    for (const std::int64_t layer : layers) require_range(field, layer, 0, num_layers - 1);
+    if (std::ranges::adjacent_find(layers, std::greater_equal{}) != layers.end()) refuse(field, "", "must ascend");
+}
+
+// What Llama 4 has, and others have not.
+void require_llama4(const CaseModel& m) {
+    require_range("shared_hidden", m.shared_hidden, 1, kSizeMax);
+    require_layers("no_rope_layers", m.no_rope_layers, m.layers);
+    require_range("chunk", m.chunk, 0, kLengthMax);
+    require_range("floor_scale", m.floor_scale, 0, kLengthMax);
+    const CaseModel plain;
+    const auto same = [](const CaseModel& model) {
+        return std::tie(model.shared_hidden, model.no_rope_layers, model.chunk, model.floor_scale, model.qk_norm);
+    };
+    if (!m.is_llama4() && same(m) != same(plain))
+        refuse("family", m.family,
+               "must be llama4 or llama4_text with a shared_hidden, no_rope_layers, chunk, "
+               "floor_scale or qk_norm of its own");
+}
+
 void require_model(const CaseModel& m) {
+    if (family_named(m.family) == nullptr) refuse("family", m.family, "must be qwen3_moe, llama4 or llama4_text");
     require_sizes(m);
+    require_llama4(m);
     if (m.heads % m.kv_heads != 0) refuse("kv_heads", std::to_string(m.kv_heads), "must divide heads");
     if (m.head_dim % 2 != 0) refuse("head_dim", std::to_string(m.head_dim), "must be even");
     if (m.rope == RopeScaling::dynamic) require_range("head_dim", m.head_dim, 4, kSizeMax);
-    for (const std::int64_t layer : m.dense_layers) require_range("dense_layers", layer, 0, m.layers - 1);
-    if (std::ranges::adjacent_find(m.dense_layers, std::greater_equal{}) != m.dense_layers.end())
-        refuse("dense_layers", "", "must ascend");
+    require_layers("dense_layers", m.dense_layers, m.layers);
     if (!(m.eps > 0 && m.eps < 1)) refuse("eps", std::to_string(m.eps), "must be above 0 and below 1");
     if (!(std::abs(m.scale) <= kScaleMax)) refuse("scale", std::to_string(m.scale), "must be from -16 to 16");
     if (m.dtype != DType::F32 && m.dtype != DType::BF16 && m.dtype != DType::F16)
@@ -84,14 +106,44 @@ RuleOptions options_of(const CaseLayout& layout) {
     return options;
 }
 
-bool runs_on_devices(const CaseLayout& layout) {
+bool runs_on_devices(const Case& c) {
+    const CaseLayout& layout = c.layout;
+    if (c.model.is_llama4()) return false;
     if (layout.rules != "vllm" && layout.rules != "megatron") return true;
     return layout.ep > 1 && layout.etp == 1 && layout.expert_map.empty();
 }
 
+namespace {
+
+AttentionSpec attention_of(const CaseModel& m) {
+    if (!m.is_llama4()) {
+        return GroupedQueryAttention{.num_heads = m.heads,
+                                     .num_kv_heads = m.kv_heads,
+                                     .head_dim = m.head_dim,
+                                     .qk_norm = true,
+                                     .rope = rope_of(m.rope)};
+    }
+    Llama4Attention spec{.num_heads = m.heads,
+                         .num_kv_heads = m.kv_heads,
+                         .head_dim = m.head_dim,
+                         .rope = rope_of(m.rope),
+                         .qk_norm = m.qk_norm,
+                         .chunk_size = m.chunk == 0 ? kLengthMax : m.chunk,
+                         .rope_layers = {},
+                         .chunked_layers = {}};
+    spec.rope.pairs = RopePairs::neighbours;
+    if (m.floor_scale > 0) spec.temperature = {.floor_scale = m.floor_scale, .attn_scale = 0.5};
+    spec.rope_layers.assign(static_cast<std::size_t>(m.layers), true);
+    for (const std::int64_t layer : m.no_rope_layers) spec.rope_layers[static_cast<std::size_t>(layer)] = false;
+    spec.chunked_layers = spec.rope_layers;
+    return spec;
+}
+
+}  // namespace
+
 ModelConfig config_of(const CaseModel& m) {
     ModelConfig config;
-    config.family = "qwen3_moe";
+    config.family = m.family;
     config.num_layers = m.layers;
     config.hidden_size = m.hidden;
     config.vocab_size = m.vocab;
@@ -99,17 +151,15 @@ ModelConfig config_of(const CaseModel& m) {
     config.moe_intermediate_size = m.moe_hidden;
     config.rms_norm_eps = m.eps;
     config.tie_embeddings = m.tied;
-    config.attention = GroupedQueryAttention{.num_heads = m.heads,
-                                             .num_kv_heads = m.kv_heads,
-                                             .head_dim = m.head_dim,
-                                             .qk_norm = true,
-                                             .rope = rope_of(m.rope)};
+    if (m.is_llama4()) config.shared_intermediate_size = m.shared_hidden;
+    config.attention = attention_of(m);
     config.router.num_experts = m.experts;
     config.router.top_k = m.top_k;
     config.router.norm_topk = m.norm_topk;
     config.router.score = m.score;
     config.router.score_on = m.score_on;
     config.router.scale = m.scale;
+    if (m.is_llama4()) config.router.choose_by = ChooseBy::logits;
     config.mlp.assign(static_cast<std::size_t>(m.layers), MlpKind::moe);
     for (const std::int64_t layer : m.dense_layers) config.mlp[static_cast<std::size_t>(layer)] = MlpKind::dense;
     config.dtype = m.dtype;

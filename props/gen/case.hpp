@@ -21,6 +21,7 @@ enum class RoutingFlavour : std::uint8_t {
 };
 
 struct CaseModel {
+    std::string family = "qwen3_moe";        // or llama4, llama4_text
     std::int64_t hidden = 8;
     std::int64_t layers = 1;
     std::int64_t heads = 1;
@@ -43,7 +44,14 @@ struct CaseModel {
     std::uint64_t seed = 0;                  // of weights and token ids
     RoutingFlavour routing = RoutingFlavour::random;
     std::int64_t files = 1;
+    // Of a Llama 4 alone.
+    std::int64_t shared_hidden = 1;          // of the shared expert
+    std::vector<std::int64_t> no_rope_layers = {};  // ascending
+    std::int64_t chunk = 0;                  // of layers with RoPE; 0: longer than any sequence
+    std::int64_t floor_scale = 0;            // of the queries' temperature; 0: it has none
+    bool qk_norm = true;
     bool operator==(const CaseModel&) const = default;
+    [[nodiscard]] bool is_llama4() const { return family != "qwen3_moe"; }
 };
 
 struct CaseLayout {
@@ -90,8 +98,8 @@ void require_valid(const Case& c);
 
 [[nodiscard]] ParallelDims dims_of(const CaseLayout& layout);
 [[nodiscard]] RuleOptions options_of(const CaseLayout& layout);
-// Whether device ranks run it: they know no experts cut in parts after dispatch, and no expert held twice.
-[[nodiscard]] bool runs_on_devices(const CaseLayout& layout);
+// Whether device ranks run it: they know no experts cut in parts after dispatch, no expert held twice and none shared.
+[[nodiscard]] bool runs_on_devices(const Case& c);
 [[nodiscard]] ModelConfig config_of(const CaseModel& model);
 [[nodiscard]] std::int64_t num_tokens(const Case& c);
 

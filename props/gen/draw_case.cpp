@@ -123,6 +123,22 @@ void draw_router(Dice& dice, CaseModel& m) {
     if (dice.percent(35)) m.scale = scales.at(static_cast<std::size_t>(dice.range(0, 3)));
 }
 
+// A Llama 4, its router most often as published: one sigmoid a chosen expert, on the expert's input.
+void draw_llama4(Dice& dice, CaseModel& m) {
+    m.family = dice.percent(50) ? "llama4" : "llama4_text";
+    m.score = dice.percent(90) ? ScoreFunction::sigmoid : ScoreFunction::softmax;
+    m.score_on = dice.percent(80) ? ScoreOn::input : ScoreOn::output;
+    if (dice.percent(75)) m.norm_topk = false;
+    if (dice.percent(75)) m.scale = 1.0;
+    m.shared_hidden = dice.range(1, 12);
+    for (std::int64_t layer = 0; layer < m.layers; ++layer) {
+        if (dice.percent(35)) m.no_rope_layers.push_back(layer);
+    }
+    m.chunk = dice.percent(60) ? dice.range(1, 4) : 0;
+    m.floor_scale = dice.percent(60) ? dice.range(1, 3) : 0;
+    m.qk_norm = dice.percent(75);
+}
+
 CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
     CaseModel m;
     m.experts = draw_experts(dice, layout.ep);
@@ -145,10 +161,11 @@ CaseModel draw_model(Dice& dice, const CaseLayout& layout) {
         if (dice.percent(m.layers == 1 ? 5 : 25)) m.dense_layers.push_back(layer);
     }
     draw_attention(dice, layout, m);
-    fit_to_rules(layout, m);
     m.tied = dice.percent(25);
     m.norm_topk = dice.percent(60);
     draw_router(dice, m);
+    if (dice.percent(25)) draw_llama4(dice, m);
+    fit_to_rules(layout, m);
     m.eps = dice.percent(70) ? 1e-6 : 1e-5;
     constexpr std::array<Weighted, 3> dtypes{{{static_cast<std::int64_t>(DType::F32), 40},
                                               {static_cast<std::int64_t>(DType::BF16), 45},
@@ -248,6 +265,7 @@ void fit_to_rules(const CaseLayout& layout, CaseModel& m) {
     const bool vllm = layout.rules == "vllm";
     if (!vllm && layout.rules != "megatron") return;
     m.dense_hidden = up_to_multiple(m.dense_hidden, layout.tp);
+    if (m.is_llama4()) m.shared_hidden = up_to_multiple(m.shared_hidden, layout.tp);
     const std::int64_t parts = vllm && layout.ep == 1 ? layout.dp_shard * layout.tp : layout.etp;
     m.moe_hidden = up_to_multiple(m.moe_hidden, parts);
     m.experts = vllm ? std::max(m.experts, layout.tp) : up_to_multiple(m.experts, layout.ep);

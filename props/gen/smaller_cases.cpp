@@ -23,6 +23,15 @@ void mend_options(Case& c) {
     if (highest != c.model.experts - 1 || slots % layout.ep != 0) layout.expert_map.clear();
 }
 
+void forget_llama4(CaseModel& m) {
+    const CaseModel plain;
+    m.shared_hidden = plain.shared_hidden;
+    m.no_rope_layers = plain.no_rope_layers;
+    m.chunk = plain.chunk;
+    m.floor_scale = plain.floor_scale;
+    m.qk_norm = plain.qk_norm;
+}
+
 void mend(Case& c) {
     CaseLayout& layout = c.layout;
     CaseModel& m = c.model;
@@ -47,8 +56,10 @@ void mend(Case& c) {
         m.hidden = up_to_multiple(m.hidden, parts);
         m.moe_hidden = up_to_multiple(m.moe_hidden, parts * (layout.ep > 1 ? 1 : layout.tp));
     }
+    if (!m.is_llama4()) forget_llama4(m);
     fit_to_rules(layout, m);
-    std::erase_if(m.dense_layers, [&](std::int64_t layer) { return layer >= m.layers; });
+    for (std::vector<std::int64_t>* layers : {&m.dense_layers, &m.no_rope_layers})
+        std::erase_if(*layers, [&](std::int64_t layer) { return layer >= m.layers; });
     for (CaseSequence& sequence : c.sequences) sequence.dp_idx %= layout.num_dp();
 }
 
@@ -135,8 +146,10 @@ void shrink_tokens(Shrinks& shrinks, const Case& from) {
 
 // Without its layer `gone`; those behind it move up.
 void drop_layer(CaseModel& m, std::int64_t gone) {
-    std::erase(m.dense_layers, gone);
-    for (std::int64_t& layer : m.dense_layers) layer -= layer > gone ? 1 : 0;
+    for (std::vector<std::int64_t>* layers : {&m.dense_layers, &m.no_rope_layers}) {
+        std::erase(*layers, gone);
+        for (std::int64_t& layer : *layers) layer -= layer > gone ? 1 : 0;
+    }
     --m.layers;
 }
 
@@ -144,6 +157,7 @@ void shrink_model(Shrinks& shrinks, const Case& from) {
     const CaseModel least;
     for (std::int64_t layer = 0; from.model.layers > 1 && layer < from.model.layers; ++layer)
         shrinks.add([&](Case& c) { drop_layer(c.model, layer); });
+    shrinks.plain([](Case& c) -> auto& { return c.model.family; });
     shrinks.number([](Case& c) -> auto& { return c.model.experts; }, least.experts);
     shrinks.number([](Case& c) -> auto& { return c.model.top_k; }, least.top_k);
     shrinks.plain([](Case& c) -> auto& { return c.model.dense_layers; });
@@ -153,6 +167,11 @@ void shrink_model(Shrinks& shrinks, const Case& from) {
     shrinks.number([](Case& c) -> auto& { return c.model.hidden; }, least.hidden);
     shrinks.number([](Case& c) -> auto& { return c.model.moe_hidden; }, least.moe_hidden);
     shrinks.number([](Case& c) -> auto& { return c.model.dense_hidden; }, least.dense_hidden);
+    shrinks.number([](Case& c) -> auto& { return c.model.shared_hidden; }, least.shared_hidden);
+    shrinks.plain([](Case& c) -> auto& { return c.model.no_rope_layers; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.chunk; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.floor_scale; });
+    shrinks.plain([](Case& c) -> auto& { return c.model.qk_norm; });
     shrinks.number([](Case& c) -> auto& { return c.model.vocab; }, least.vocab);
     shrinks.plain([](Case& c) -> auto& { return c.model.tied; });
     shrinks.plain([](Case& c) -> auto& { return c.model.norm_topk; });

@@ -59,6 +59,11 @@ public:
     void matrix(const std::string& name, std::int64_t rows, std::int64_t cols, double gain = 1.0) {
         add(name, {rows, cols}, uniform(rows * cols, gain * std::sqrt(3.0 / static_cast<double>(cols)), 0.0));
     }
+    // One tensor of all experts, each [in, out].
+    void turned(const std::string& name, std::int64_t in, std::int64_t out, double gain) {
+        add(name, {m_.experts, in, out},
+            uniform(m_.experts * in * out, gain * std::sqrt(3.0 / static_cast<double>(in)), 0.0));
+    }
     void norm(const std::string& name, std::int64_t size) { add(name, {size}, uniform(size, 0.25, 1.0)); }
     void embeddings(const std::string& name) {
         std::vector<float> values = uniform(m_.vocab * m_.hidden, std::numbers::sqrt3, 0.0);
@@ -129,24 +134,48 @@ void write_mlp(Writer& writer, const std::string& prefix, std::int64_t hidden, s
     writer.matrix(prefix + "down_proj.weight", hidden, width, 2.0);
 }
 
-void write_layer(Writer& writer, const CaseModel& m, std::int64_t layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+// As each family publishes it.
+struct Published {
+    std::string prefix;  // of every tensor
+    std::string block;   // of an MLP, dense or not
+    std::string router;
+};
+Published published(const CaseModel& m) {
+    if (!m.is_llama4()) return {"", "mlp.", "gate.weight"};
+    return {m.family == "llama4" ? "language_model." : "", "feed_forward.", "router.weight"};
+}
+
+void write_experts(Writer& writer, const CaseModel& m, const std::string& block) {
+    if (!m.is_llama4()) {
+        for (std::int64_t e = 0; e < m.experts; ++e)
+            write_mlp(writer, block + "experts." + std::to_string(e) + ".", m.hidden, m.moe_hidden);
+        return;
+    }
+    writer.turned(block + "experts.gate_up_proj", m.hidden, 2 * m.moe_hidden, 2.0);
+    writer.turned(block + "experts.down_proj", m.moe_hidden, m.hidden, 2.0);
+    write_mlp(writer, block + "shared_expert.", m.hidden, m.shared_hidden);
+}
+
+void write_layer(Writer& writer, const CaseModel& m, const Published& names, std::int64_t layer) {
+    const std::string prefix = names.prefix + "model.layers." + std::to_string(layer) + ".";
     const std::string attention = prefix + "self_attn.";
     writer.norm(prefix + "input_layernorm.weight", m.hidden);
     writer.matrix(attention + "q_proj.weight", m.heads * m.head_dim, m.hidden);
     writer.matrix(attention + "k_proj.weight", m.kv_heads * m.head_dim, m.hidden);
     writer.matrix(attention + "v_proj.weight", m.kv_heads * m.head_dim, m.hidden);
     writer.matrix(attention + "o_proj.weight", m.hidden, m.heads * m.head_dim);
-    writer.norm(attention + "q_norm.weight", m.head_dim);
-    writer.norm(attention + "k_norm.weight", m.head_dim);
+    if (!m.is_llama4()) {
+        writer.norm(attention + "q_norm.weight", m.head_dim);
+        writer.norm(attention + "k_norm.weight", m.head_dim);
+    }
     writer.norm(prefix + "post_attention_layernorm.weight", m.hidden);
+    const std::string block = prefix + names.block;
     if (std::ranges::find(m.dense_layers, layer) != m.dense_layers.end()) {
-        write_mlp(writer, prefix + "mlp.", m.hidden, m.dense_hidden);
+        write_mlp(writer, block, m.hidden, m.dense_hidden);
         return;
     }
-    writer.gate(prefix + "mlp.gate.weight");
-    for (std::int64_t e = 0; e < m.experts; ++e)
-        write_mlp(writer, prefix + "mlp.experts." + std::to_string(e) + ".", m.hidden, m.moe_hidden);
+    writer.gate(block + names.router);
+    write_experts(writer, m, block);
 }
 
 }  // namespace
@@ -158,10 +187,11 @@ ExpertId hot_expert(const CaseModel& model) {
 Model make_tiny_model(const Case& c) {
     const CaseModel& m = c.model;
     Writer writer{m};
-    writer.embeddings("model.embed_tokens.weight");
-    for (std::int64_t layer = 0; layer < m.layers; ++layer) write_layer(writer, m, layer);
-    writer.norm("model.norm.weight", m.hidden);
-    if (!m.tied) writer.matrix("lm_head.weight", m.vocab, m.hidden);
+    const Published names = published(m);
+    writer.embeddings(names.prefix + "model.embed_tokens.weight");
+    for (std::int64_t layer = 0; layer < m.layers; ++layer) write_layer(writer, m, names, layer);
+    writer.norm(names.prefix + "model.norm.weight", m.hidden);
+    if (!m.tied) writer.matrix(names.prefix + "lm_head.weight", m.vocab, m.hidden);
     return make_model("case", config_of(m), writer.checkpoint());
 }
 

@@ -60,6 +60,13 @@ constexpr std::array<std::string_view, kNumTraits> kNames{"zero_token_rank",
                                                           "expert_map",
                                                           "redundant_experts",
                                                           "kv_replicas",
+                                                          "llama4",
+                                                          "nested_checkpoint",
+                                                          "shared_expert",
+                                                          "no_rope_layer",
+                                                          "chunked",
+                                                          "temperature",
+                                                          "no_qk_norm",
                                                           "hard"};
 static_assert(kNames.back() == "hard");
 
@@ -164,6 +171,24 @@ void model_traits(const Case& c, Builder& traits) {
     traits.set(Trait::many_files, c.model.files > 1);
 }
 
+// Whether some sequence is longer than so many tokens.
+bool any_longer_than(const Case& c, std::int64_t length) {
+    return std::ranges::any_of(c.sequences, [&](const CaseSequence& s) { return s.length > length; });
+}
+
+void llama4_traits(const Case& c, Builder& traits) {
+    const CaseModel& m = c.model;
+    if (!m.is_llama4()) return;
+    const auto without_rope = static_cast<std::int64_t>(m.no_rope_layers.size());
+    traits.set(Trait::llama4, true);
+    traits.set(Trait::nested_checkpoint, m.family == "llama4");
+    traits.set(Trait::shared_expert, static_cast<std::int64_t>(m.dense_layers.size()) < m.layers);
+    traits.set(Trait::no_rope_layer, without_rope > 0);
+    traits.set(Trait::chunked, m.chunk > 0 && without_rope < m.layers && any_longer_than(c, m.chunk));
+    traits.set(Trait::temperature, m.floor_scale > 0 && without_rope > 0 && any_longer_than(c, m.floor_scale));
+    traits.set(Trait::no_qk_norm, !m.qk_norm);
+}
+
 // Whether in some MoE layer of the run one of several experts got every token, or none.
 void routing_traits(const Case& c, const Result& result, Builder& traits) {
     for (const StageRecord& stage : result.stages) {
@@ -191,6 +216,7 @@ Builder traits_of_case(const Case& c) {
     layout_traits(c.layout, traits);
     expert_traits(c, traits);
     model_traits(c, traits);
+    llama4_traits(c, traits);
     traits.set(Trait::hard, traits.has(Trait::world_ge_4) && traits.has(Trait::ep) &&
                                 traits.has(Trait::two_experts_a_rank) && traits.has(Trait::uneven_tokens));
     return traits;

@@ -62,6 +62,13 @@ enum class Trait : std::uint8_t {
     expert_map,
     redundant_experts,
     kv_replicas,
+    llama4,
+    nested_checkpoint,
+    shared_expert,
+    no_rope_layer,
+    chunked,
+    temperature,
+    no_qk_norm,
     hard,  // world >= 4, ep > 1, two or more experts a rank, uneven tokens: at least half of random cases
     count_,
 };

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
+#include <set>
 
 #include "oracle/judge.hpp"
 #include "oracle/model/error.hpp"
@@ -23,14 +25,25 @@ const ParamPlan& param_of(const Plan& plan, Role role, std::int64_t layer) {
     return *found;
 }
 
-// The tensors of w2 of all experts of a layer, each changed by `change`.
+bool shares_an_expert(const Model& model) { return model.config.shared_intermediate_size > 0; }
+
+// The tensors of a layer's parameter, all of them its own, each changed by `change`.
+Model with_changed(const Model& model, const Plan& plan, Role role, std::int64_t layer,
+                   const std::function<void(std::span<std::byte>, DType)>& change) {
+    const ParamPlan& changed = param_of(plan, role, layer);
+    return altered_model(model, [&](std::string_view tensor, std::span<std::byte> bytes) {
+        const std::vector<Source>& sources = changed.parameter.sources;
+        if (std::ranges::find(sources, tensor, &Source::tensor) != sources.end()) change(bytes, changed.dtype);
+    });
+}
+
+void zero(std::span<std::byte> bytes, DType /*dtype*/) { std::ranges::fill(bytes, std::byte{0}); }
+
+// w2 of all experts of a layer, of the shared one as well, changed by `change`.
 Model with_w2(const Model& model, const Plan& plan, std::int64_t layer,
               const std::function<void(std::span<std::byte>, DType)>& change) {
-    const ParamPlan& w2 = param_of(plan, Role::expert_w2, layer);
-    return altered_model(model, [&](std::string_view tensor, std::span<std::byte> bytes) {
-        if (std::ranges::find(w2.parameter.sources, tensor, &Source::tensor) != w2.parameter.sources.end())
-            change(bytes, w2.dtype);
-    });
+    const Model routed = with_changed(model, plan, Role::expert_w2, layer, change);
+    return shares_an_expert(model) ? with_changed(routed, plan, Role::shared_w2, layer, change) : routed;
 }
 
 // The stage that both runs record; rows of `other` whose output is not hidden + factor * (output - hidden) of `first`.
@@ -102,8 +115,7 @@ std::optional<std::string> output_is_linear(Subject& subject) {
     if (!can_vary(subject)) return std::nullopt;
     const std::int64_t layer = *subject.model().config.first_moe_layer();
     const Plan& plan = subject.plan();
-    const Model without = with_w2(subject.loaded_model(), plan, layer,
-                                  [](std::span<std::byte> bytes, DType) { std::ranges::fill(bytes, std::byte{0}); });
+    const Model without = with_w2(subject.loaded_model(), plan, layer, zero);
     if (auto message = judged_in_proportion(subject, plan, without, {"w2 = 0", 0})) return message;
     const Model turned = with_w2(subject.loaded_model(), plan, layer, negate);
     return judged_in_proportion(subject, plan, turned, {"-w2", -1});
@@ -112,11 +124,21 @@ std::optional<std::string> output_is_linear(Subject& subject) {
 std::optional<std::string> scale_applies_once(Subject& subject) {
     if (!can_vary(subject)) return std::nullopt;
     const std::size_t stage = *first_moe_stage(subject.model().config);
-    const StageRecord& first = subject.report().result->stages[stage];
+    StageRecord first = subject.report().result->stages[stage];
+    // The scale is no business of a shared expert: here it brings nothing.
+    std::optional<Model> alone;
+    if (shares_an_expert(subject.loaded_model())) {
+        alone = with_changed(subject.loaded_model(), subject.plan(), Role::shared_w2,
+                             *subject.model().config.first_moe_layer(), zero);
+        const std::optional<Result> run = run_varied(subject, subject.plan(), *alone, subject.batch());
+        if (!run) return "without the shared expert's output the run stalls";
+        first = run->stages[stage];
+    }
+    const Model& model = alone ? *alone : subject.loaded_model();
     const bool negative = subject.c().scheduler_seed % 2 == 0;
     for (const double factor : {0.0, negative ? -1.0 : 2.0}) {
         const Plan plan = with_router(subject.plan(), [&](RouterSpec& router) { router.scale *= factor; });
-        const std::optional<Result> other = run_varied(subject, plan, subject.loaded_model(), subject.batch());
+        const std::optional<Result> other = run_varied(subject, plan, model, subject.batch());
         if (!other) return fmt::format("with scale * {} the run stalls", factor);
         auto why = weights_in_proportion(first, other->stages[stage], static_cast<float>(factor));
         // What a weight on the input does to the output is the experts' business, but for no input at all.
@@ -174,28 +196,36 @@ std::vector<std::int64_t> drawn_order(std::int64_t count, sim::Prng& prng) {
     return order;
 }
 
-// Expert i of the new model is expert order[i] of the old one. Every expert's tensor is its own, as the families have
-// it.
+// One expert's slice of a tensor that has them all along dim 0, in the new order.
+void reorder_slices(std::span<const std::byte> old, const std::vector<std::int64_t>& order,
+                    std::span<std::byte> bytes) {
+    const std::size_t slice = bytes.size() / order.size();
+    for (std::size_t i = 0; i < order.size(); ++i)
+        std::ranges::copy(old.subspan(static_cast<std::size_t>(order[i]) * slice, slice),
+                          bytes.begin() + static_cast<std::ptrdiff_t>(i * slice));
+}
+
+// Expert i of the new model is expert order[i] of the old one, whether experts are tensors of their own or slices of
+// one.
 Model reordered(const Model& model, const std::vector<std::int64_t>& order) {
     std::map<std::string, std::string, std::less<>> taken_from;  // tensor -> tensor
-    std::vector<std::string> gates;
+    std::set<std::string, std::less<>> sliced;                   // by expert along dim 0
     for (const Parameter& parameter : model.parameters) {
-        if (parameter.role == Role::router_gate) gates.push_back(parameter.sources.front().tensor);
+        const std::vector<Source>& sources = parameter.sources;
+        if (parameter.role == Role::router_gate) sliced.insert(sources.front().tensor);
         if (!is_routed_expert(parameter.role)) continue;
-        SP_ASSERT(parameter.sources.size() == order.size());
+        if (sources.size() == 1 && sources.front().param_dim_of.front() == 0) {
+            sliced.insert(sources.front().tensor);
+            continue;
+        }
+        SP_ASSERT(sources.size() == order.size());
         for (std::size_t i = 0; i < order.size(); ++i)
-            taken_from.emplace(parameter.sources[i].tensor,
-                               parameter.sources[static_cast<std::size_t>(order[i])].tensor);
+            taken_from.emplace(sources[i].tensor, sources[static_cast<std::size_t>(order[i])].tensor);
     }
     return altered_model(model, [&](std::string_view tensor, std::span<std::byte> bytes) {
         if (const auto found = taken_from.find(tensor); found != taken_from.end())
             std::ranges::copy(model.checkpoint.tensor(found->second).bytes, bytes.begin());
-        if (std::ranges::find(gates, tensor) == gates.end()) return;
-        const std::size_t row = bytes.size() / order.size();
-        const std::span<const std::byte> old = model.checkpoint.tensor(tensor).bytes;
-        for (std::size_t i = 0; i < order.size(); ++i)
-            std::ranges::copy(old.subspan(static_cast<std::size_t>(order[i]) * row, row),
-                              bytes.begin() + static_cast<std::ptrdiff_t>(i * row));
+        if (sliced.contains(tensor)) reorder_slices(model.checkpoint.tensor(tensor).bytes, order, bytes);
     });
 }
 

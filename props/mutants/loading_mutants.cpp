@@ -125,11 +125,13 @@ LoadPlan in_shape_of(const LoadPlan& planned, LoadPlan other) {
     return other;
 }
 
-// The dims of a tensor that is one expert's matrix, read as if it lay transposed.
+// The two dims of an expert's matrix, read as if they lay the other way round.
 Parameter transposed(Parameter parameter) {
     for (Source& source : parameter.sources) {
-        std::swap(source.tensor_shape[0], source.tensor_shape[1]);
-        std::swap(source.param_dim_of[0], source.param_dim_of[1]);
+        const std::size_t last = source.tensor_shape.size() - 1;
+        std::swap(source.tensor_shape[last - 1], source.tensor_shape[last]);
+        std::swap(source.tensor_begin[last - 1], source.tensor_begin[last]);
+        std::swap(source.param_dim_of[last - 1], source.param_dim_of[last]);
     }
     return parameter;
 }
@@ -235,14 +237,14 @@ std::optional<Planted> saved_under_local_ids(const Healthy& healthy) {
 
 std::optional<Planted> kv_head_by_rank(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
-    const GroupedQueryAttention& spec = plan.config.grouped_query();
-    if (plan.dims.tp() <= spec.num_kv_heads || spec.num_kv_heads == 1) return std::nullopt;
-    return with_load([&plan, &spec](Rank rank, std::size_t p, LoadPlan& load_plan) {
+    const Heads heads = plan.config.heads();
+    if (plan.dims.tp() <= heads.num_kv_heads || heads.num_kv_heads == 1) return std::nullopt;
+    return with_load([&plan, heads](Rank rank, std::size_t p, LoadPlan& load_plan) {
         const ParamPlan& param = plan.params[p];
         if (param.parameter.role != Role::wk && param.parameter.role != Role::wv) return;
         std::vector<IndexRuns> index = shard_of(plan, p, rank);
-        const std::int64_t head = plan.meshes.dense.coordinate(rank, Axis::tp) % spec.num_kv_heads;
-        index[0] = {{head * spec.head_dim, (head + 1) * spec.head_dim}};
+        const std::int64_t head = plan.meshes.dense.coordinate(rank, Axis::tp) % heads.num_kv_heads;
+        index[0] = {{head * heads.head_dim, (head + 1) * heads.head_dim}};
         load_plan = make_load_plan(param.parameter, param.dtype, index);
     });
 }

@@ -88,10 +88,9 @@ TEST(Ops, Bf16ArithmeticRoundsWhatItProduces) {
 }
 
 TEST(Rope, PositionZeroChangesNothingAndPairsRotateByTheirFrequency) {
-    GroupedQueryAttention attention;
-    attention.head_dim = 4;
-    attention.rope.theta = 100.0;
-    const RopeTable table = make_rope_table(attention, {0, 3}, 4);
+    RopeSpec rope;
+    rope.theta = 100.0;
+    const RopeTable table = make_rope_table(rope, 4, {0, 3}, 4);
     Rows x{.cols = 4, .values = {1.0F, 2.0F, 3.0F, 4.0F, 1.0F, 2.0F, 3.0F, 4.0F}};
     apply_rope(x, 4, table, Arithmetic::f32);
     EXPECT_THAT(slice_rows(x, 0, 1).values, ElementsAre(1.0F, 2.0F, 3.0F, 4.0F));
@@ -102,6 +101,13 @@ TEST(Rope, PositionZeroChangesNothingAndPairsRotateByTheirFrequency) {
         Pointwise(FloatNear(1e-5F), {static_cast<float>(rotated(1, 3, 3.0)), static_cast<float>(rotated(2, 4, 0.3)),
                                      static_cast<float>(3 * std::cos(3.0) + 1 * std::sin(3.0)),
                                      static_cast<float>(4 * std::cos(0.3) + 2 * std::sin(0.3))}));
+    rope.pairs = RopePairs::neighbours;
+    Rows pairs{.cols = 4, .values = {1.0F, 2.0F, 3.0F, 4.0F}};
+    apply_rope(pairs, 4, make_rope_table(rope, 4, {3}, 4), Arithmetic::f32);
+    EXPECT_THAT(pairs.values, Pointwise(FloatNear(1e-5F), {static_cast<float>(rotated(1, 2, 3.0)),
+                                                           static_cast<float>(2 * std::cos(3.0) + 1 * std::sin(3.0)),
+                                                           static_cast<float>(rotated(3, 4, 0.3)),
+                                                           static_cast<float>(4 * std::cos(0.3) + 3 * std::sin(0.3))}));
 }
 
 TEST(Attention, ATokenSeesItsOwnSequenceUpToItself) {
@@ -110,6 +116,8 @@ TEST(Attention, ATokenSeesItsOwnSequenceUpToItself) {
     const Rows v{.cols = 2, .values = {1, 10, 3, 30, 5, 50, 100, 1000}};
     const Rows out = causal_attention(zero, zero, v, 2, {{0, 3}, {3, 4}}, Arithmetic::f32);
     EXPECT_THAT(out.values, Pointwise(FloatNear(1e-4F), {1, 10, 2, 20, 3, 30, 100, 1000}));
+    const Rows in_chunks = causal_attention(zero, zero, v, 2, {{0, 3}, {3, 4}}, Arithmetic::f32, 2);
+    EXPECT_THAT(in_chunks.values, Pointwise(FloatNear(1e-4F), {1, 10, 2, 20, 5, 50, 100, 1000}));
 }
 
 TEST(Attention, QueryHeadsReadTheKvHeadOfTheirGroup) {
@@ -134,6 +142,17 @@ TEST(Router, TiesFallToTheLowestIdAndTheBestComesFirst) {
     const Routing routing = route(router_of(5, 3, false), x, gate);
     EXPECT_THAT(routing.expert_ids, ElementsAre(ExpertId{1}, ExpertId{3}, ExpertId{2}));
     EXPECT_EQ(routing.weights[0], routing.weights[1]);
+}
+
+TEST(Router, ChoosesByLogitsWhereTheModelDoes) {
+    const Rows x{.cols = 1, .values = {1.0F}};
+    const Weight gate{.shape = {3, 1}, .values = {20.0F, 30.0F, 0.0F}};  // sigmoids that round to 1
+    RouterSpec router = router_of(3, 1, false);
+    router.score = ScoreFunction::sigmoid;
+    EXPECT_THAT(route(router, x, gate).expert_ids, ElementsAre(ExpertId{0}));
+    router.choose_by = ChooseBy::logits;
+    EXPECT_THAT(route(router, x, gate).expert_ids, ElementsAre(ExpertId{1}));
+    EXPECT_THAT(route(router, x, gate).weights, ElementsAre(1.0F));
 }
 
 TEST(Router, NormMakesTheChosenWeightsSumToTheScale) {

@@ -75,26 +75,25 @@ double attention_factor(const RopeSpec& rope) {
     return yarn_mscale(rope.factor, 1.0);
 }
 
-std::vector<double> frequencies_of(const GroupedQueryAttention& attention, std::int64_t longest_sequence) {
-    const RopeSpec& rope = attention.rope;
+std::vector<double> frequencies_of(const RopeSpec& rope, std::int64_t head_dim, std::int64_t longest_sequence) {
     const double theta =
-        rope.scaling == RopeScaling::dynamic ? dynamic_theta(rope, attention.head_dim, longest_sequence) : rope.theta;
-    std::vector<double> frequencies = plain_frequencies(theta, attention.head_dim);
+        rope.scaling == RopeScaling::dynamic ? dynamic_theta(rope, head_dim, longest_sequence) : rope.theta;
+    std::vector<double> frequencies = plain_frequencies(theta, head_dim);
     if (rope.scaling == RopeScaling::linear) {
         for (double& frequency : frequencies) frequency /= rope.factor;
     }
-    if (rope.scaling == RopeScaling::yarn) scale_yarn(rope, attention.head_dim, frequencies);
+    if (rope.scaling == RopeScaling::yarn) scale_yarn(rope, head_dim, frequencies);
     if (rope.scaling == RopeScaling::llama3) scale_llama3(rope, frequencies);
     return frequencies;
 }
 
 }  // namespace
 
-RopeTable make_rope_table(const GroupedQueryAttention& attention, const std::vector<std::int64_t>& positions,
+RopeTable make_rope_table(const RopeSpec& rope, std::int64_t head_dim, const std::vector<std::int64_t>& positions,
                           std::int64_t longest_sequence) {
-    const std::vector<double> frequencies = frequencies_of(attention, longest_sequence);
-    const double factor = attention_factor(attention.rope);
-    RopeTable table{.half_dim = attention.head_dim / 2, .cos = {}, .sin = {}};
+    const std::vector<double> frequencies = frequencies_of(rope, head_dim, longest_sequence);
+    const double factor = attention_factor(rope);
+    RopeTable table{.half_dim = head_dim / 2, .cos = {}, .sin = {}, .pairs = rope.pairs};
     table.cos.reserve(positions.size() * frequencies.size());
     table.sin.reserve(positions.size() * frequencies.size());
     for (const std::int64_t position : positions) {
@@ -109,6 +108,8 @@ RopeTable make_rope_table(const GroupedQueryAttention& attention, const std::vec
 
 void apply_rope(Rows& x, std::int64_t head_dim, const RopeTable& table, Arithmetic arithmetic) {
     const std::int64_t half = table.half_dim;
+    const std::int64_t apart = table.pairs == RopePairs::halves ? half : 1;
+    const std::int64_t step = table.pairs == RopePairs::halves ? 1 : 2;
     SP_ASSERT(head_dim == 2 * half && x.cols % head_dim == 0);
     SP_ASSERT(static_cast<std::int64_t>(table.cos.size()) == x.rows() * half);
     for (std::int64_t t = 0; t < x.rows(); ++t) {
@@ -116,12 +117,12 @@ void apply_rope(Rows& x, std::int64_t head_dim, const RopeTable& table, Arithmet
         const float* sin = table.sin.data() + t * half;
         for (std::int64_t h = 0; h < x.cols; h += head_dim) {
             float* first = x.row(t) + h;
-            float* second = first + half;
-            for (std::int64_t i = 0; i < half; ++i) {
-                const float a = first[i];
-                const float b = second[i];
-                first[i] = a * cos[i] - b * sin[i];
-                second[i] = b * cos[i] + a * sin[i];
+            float* second = first + apart;
+            for (std::int64_t i = 0; i < half; ++i, first += step, second += step) {
+                const float a = *first;
+                const float b = *second;
+                *first = a * cos[i] - b * sin[i];
+                *second = b * cos[i] + a * sin[i];
             }
         }
     }

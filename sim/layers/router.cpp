@@ -51,9 +51,12 @@ Routing route(const RouterSpec& router, const Rows& x, const Weight& gate) {
     linear(x.values.data(), x.rows(), x.cols, gate.all().data(), router.num_experts, scores.values.data());
     for (std::int64_t t = 0; t < x.rows(); ++t) {
         const std::span<float> row{scores.row(t), static_cast<std::size_t>(router.num_experts)};
-        router.score == ScoreFunction::softmax ? softmax(row) : sigmoid(row);
         float* weights = routing.weights.data() + t * k;
-        choose(row, k, routing.expert_ids.data() + t * k, weights);
+        ExpertId* ids = routing.expert_ids.data() + t * k;
+        if (router.choose_by == ChooseBy::logits) choose(row, k, ids, weights);
+        router.score == ScoreFunction::softmax ? softmax(row) : sigmoid(row);
+        if (router.choose_by == ChooseBy::scores) choose(row, k, ids, weights);
+        for (std::int64_t i = 0; i < k; ++i) weights[i] = row[ids[i].idx()];
         if (router.norm_topk) {
             float sum = 0.0F;
             for (std::int64_t i = 0; i < k; ++i) sum += weights[i];

@@ -96,6 +96,7 @@ void add_rope(Text& text, const RopeSpec& rope) {
     text.add(static_cast<std::int64_t>(rope.truncate));
     text.add(rope.low_freq_factor);
     text.add(rope.high_freq_factor);
+    text.add(rope.pairs);
 }
 
 void add_attention(Text& text, const GroupedQueryAttention& spec) {
@@ -104,10 +105,26 @@ void add_attention(Text& text, const GroupedQueryAttention& spec) {
     add_rope(text, spec.rope);
 }
 
+void add_attention(Text& text, const Llama4Attention& spec) {
+    for (const std::int64_t size : {spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.chunk_size}) text.add(size);
+    text.add(static_cast<std::int64_t>(spec.qk_norm));
+    text.add(static_cast<std::int64_t>(spec.temperature.has_value()));
+    if (spec.temperature) {
+        text.add(spec.temperature->floor_scale);
+        text.add(spec.temperature->attn_scale);
+    }
+    for (const std::vector<bool>* layers : {&spec.rope_layers, &spec.chunked_layers}) {
+        text.add(static_cast<std::int64_t>(layers->size()));
+        for (const bool layer : *layers) text.add(static_cast<std::int64_t>(layer));
+    }
+    add_rope(text, spec.rope);
+}
+
 void add_config(Text& text, const ModelConfig& config) {
     text.add(config.family);
-    for (const std::int64_t size : {config.num_layers, config.hidden_size, config.vocab_size,
-                                    config.dense_intermediate_size, config.moe_intermediate_size}) {
+    for (const std::int64_t size :
+         {config.num_layers, config.hidden_size, config.vocab_size, config.dense_intermediate_size,
+          config.moe_intermediate_size, config.shared_intermediate_size}) {
         text.add(size);
     }
     text.add(config.rms_norm_eps);
@@ -119,6 +136,7 @@ void add_config(Text& text, const ModelConfig& config) {
     text.add(static_cast<std::int64_t>(config.router.norm_topk));
     text.add(config.router.scale);
     text.add(config.router.score_on);
+    text.add(config.router.choose_by);
     text.add(config.mlp);
     text.add(config.dtype);
 }

@@ -2,23 +2,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "oracle/model/config_fields.hpp"
 #include "oracle/model/config_rope.hpp"
-#include "oracle/model/error.hpp"
+#include "oracle/model/families/config_parts.hpp"
 #include "oracle/model/families/families.hpp"
 
 namespace shardproof::qwen3_moe {
 namespace {
-
-constexpr std::int64_t kLayersMax = 65536;
-constexpr std::int64_t kExpertsMax = 65536;
-// Of one model: bounds the names that a plan lists.
-constexpr std::int64_t kExpertTensorsMax = std::int64_t{1} << 24;
-// So that bytes, whatever the dtype, fit std::int64_t.
-constexpr double kParametersMax = 288230376151711744.0;  // 2^58
 
 // transformers reads the window's size only where the switch is on; mistyped words are refused all the same.
 void accept_no_window(ConfigFields& fields) {
@@ -52,14 +44,6 @@ void accept_neutral_fields(ConfigFields& fields, const ModelConfig& config) {
     }
 }
 
-void check_architecture(ConfigFields& fields) {
-    const nlohmann::json* names = fields.find_set("architectures");
-    if (names == nullptr) return;
-    if (*names != nlohmann::json::array({kQwen3Moe.architecture})) {
-        fields.refuse("architectures", fmt::format("must be [\"{}\"]", kQwen3Moe.architecture));
-    }
-}
-
 std::vector<MlpKind> parse_mlp_kinds(ConfigFields& fields, std::int64_t num_layers) {
     const bool has_step = fields.find("decoder_sparse_step") != nullptr;
     const std::int64_t step = has_step ? fields.integer("decoder_sparse_step") : 1;
@@ -67,14 +51,9 @@ std::vector<MlpKind> parse_mlp_kinds(ConfigFields& fields, std::int64_t num_laye
     for (std::int64_t layer = 0; layer < num_layers; ++layer) {
         kinds[static_cast<std::size_t>(layer)] = (layer + 1) % step == 0 ? MlpKind::moe : MlpKind::dense;
     }
-    const nlohmann::json* dense = fields.find_set("mlp_only_layers");
-    if (dense == nullptr) return kinds;
-    const std::string rule = fmt::format("must be a list of layers, whole numbers from 0 to {}", num_layers - 1);
-    if (!dense->is_array()) fields.refuse("mlp_only_layers", rule);
-    for (const nlohmann::json& layer : *dense) {
-        const bool fits = layer.is_number_unsigned() && layer.get<std::uint64_t>() < kinds.size();
-        if (!fits) fields.refuse("mlp_only_layers", rule);
-        kinds[layer.get<std::size_t>()] = MlpKind::dense;
+    const std::optional<std::vector<bool>> dense = parse_layers(fields, "mlp_only_layers", num_layers);
+    for (std::size_t layer = 0; dense && layer < kinds.size(); ++layer) {
+        if ((*dense)[layer]) kinds[layer] = MlpKind::dense;
     }
     return kinds;
 }
@@ -82,19 +61,16 @@ std::vector<MlpKind> parse_mlp_kinds(ConfigFields& fields, std::int64_t num_laye
 GroupedQueryAttention parse_attention(ConfigFields& fields, std::int64_t hidden_size) {
     GroupedQueryAttention attention;
     attention.qk_norm = true;
-    attention.num_heads = fields.integer("num_attention_heads");
-    attention.num_kv_heads = fields.integer("num_key_value_heads");
-    if (attention.num_heads % attention.num_kv_heads != 0) {
-        fields.refuse("num_key_value_heads", fmt::format("must divide num_attention_heads={}", attention.num_heads));
-    }
+    const Heads heads = parse_num_heads(fields);
+    attention.num_heads = heads.num_heads;
+    attention.num_kv_heads = heads.num_kv_heads;
     const nlohmann::json* head_dim = fields.find("head_dim");
     if (head_dim != nullptr && head_dim->is_null()) {
         // transformers 5.23 takes the config and cannot build the model: the attention raises head_dim to a power.
         fields.refuse("head_dim", fmt::format("must be a whole number from 1 to {}, or be left out", kSizeMax));
     }
     if (head_dim != nullptr) {
-        attention.head_dim = fields.integer("head_dim");
-        if (attention.head_dim % 2 != 0) fields.refuse("head_dim", "must be even: rotary embedding turns pairs");
+        attention.head_dim = parse_head_dim(fields);
     } else {
         attention.head_dim = hidden_size / attention.num_heads;
         if (hidden_size % attention.num_heads != 0 || attention.head_dim % 2 != 0) {
@@ -111,41 +87,10 @@ GroupedQueryAttention parse_attention(ConfigFields& fields, std::int64_t hidden_
 RouterSpec parse_router(ConfigFields& fields, std::int64_t num_layers) {
     RouterSpec router;
     const std::string_view experts = fields.spelling_of("num_experts", "num_local_experts");
-    router.num_experts = fields.integer(experts, {.min = 1, .max = kExpertsMax});
-    if (router.num_experts * num_layers > kExpertTensorsMax) {
-        fields.refuse(experts,
-                      fmt::format("times num_hidden_layers={} must not exceed {}", num_layers, kExpertTensorsMax));
-    }
-    router.top_k = fields.integer("num_experts_per_tok");
-    if (router.top_k > router.num_experts) {
-        fields.refuse("num_experts_per_tok", fmt::format("must not exceed {}={}", experts, router.num_experts));
-    }
+    router.num_experts = parse_num_experts(fields, experts, num_layers);
+    router.top_k = parse_top_k(fields, experts, router.num_experts);
     router.norm_topk = fields.flag("norm_topk_prob");
     return router;
-}
-
-std::optional<DType> parse_dtype(ConfigFields& fields) {
-    const std::string_view key = fields.spelling_of("torch_dtype", "dtype");
-    const nlohmann::json* value = fields.find_set(key);
-    if (value == nullptr) return std::nullopt;
-    if (*value == "bfloat16") return DType::BF16;
-    if (*value == "float16") return DType::F16;
-    if (*value == "float32") return DType::F32;
-    fields.refuse(key, "must be bfloat16, float16 or float32");
-}
-
-void check_size(const ConfigFields& fields, const ModelConfig& config) {
-    const auto d = [](std::int64_t size) { return static_cast<double>(size); };
-    const double hidden = d(config.hidden_size);
-    const double attention =
-        d(config.grouped_query().num_heads + config.grouped_query().num_kv_heads) * d(config.grouped_query().head_dim);
-    const double experts = d(config.router.num_experts) * (d(config.moe_intermediate_size) + 1);
-    const double layer = hidden * (2 * attention + 3 * (experts + d(config.dense_intermediate_size)));
-    const double total = d(config.num_layers) * layer + 2 * d(config.vocab_size) * hidden;
-    if (!(total < kParametersMax)) {
-        fields.refuse("hidden_size", fmt::format("the sizes together make about {:.1e} parameters, more than {:.1e}",
-                                                 total, kParametersMax));
-    }
 }
 
 }  // namespace
@@ -154,7 +99,7 @@ ModelConfig parse(std::string_view json_text, const std::string& file) {
     const nlohmann::json document = parse_json_map(json_text, file);
     ConfigFields fields(document, file);
     fields.accept({"model_type"});
-    check_architecture(fields);
+    check_architecture(fields, kQwen3Moe.architecture);
     ModelConfig config;
     config.family = kQwen3Moe.model_type;
     config.num_layers = fields.integer("num_hidden_layers", {.min = 1, .max = kLayersMax});

@@ -6,7 +6,7 @@
 namespace shardproof {
 
 std::span<const ModelFamily> families() {
-    static constexpr std::array kFamilies{kQwen3Moe};
+    static constexpr std::array kFamilies{kQwen3Moe, kLlama4, kLlama4Text};
     return kFamilies;
 }
 

@@ -17,14 +17,17 @@ constexpr std::int64_t kVocabularyMultiple = 128;  // make_vocab_size_divisible_
 
 void check(const ParallelDims& dims, const ModelConfig& config, const RuleOptions& /*options*/) {
     require_one("--dp-replicate", dims.dp_replicate(), "megatron");
-    const auto check_heads = [&](const GroupedQueryAttention& spec) {
-        require_divides("--tp", dims.tp(), spec.num_heads, "num_attention_heads");
-        require_divides("--tp", dims.tp(), spec.num_kv_heads, "num_key_value_heads");
+    const auto check_heads = [&](const auto& spec) {
+        const Heads heads = heads_of(spec);
+        require_divides("--tp", dims.tp(), heads.num_heads, "num_attention_heads");
+        require_divides("--tp", dims.tp(), heads.num_kv_heads, "num_key_value_heads");
     };
     std::visit(check_heads, config.attention);
     if (has_dense_mlp(config)) require_divides("--tp", dims.tp(), config.dense_intermediate_size, "intermediate_size");
     if (!has_experts(config)) return;
     require_divides("--ep", dims.ep(), config.router.num_experts, "num_experts");
+    if (config.shared_intermediate_size > 0)
+        require_divides("--tp", dims.tp(), config.shared_intermediate_size, "the shared expert's intermediate_size");
     require_divides("--etp", dims.etp(), config.moe_intermediate_size, "moe_intermediate_size");
 }
 

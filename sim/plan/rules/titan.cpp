@@ -54,12 +54,12 @@ constexpr std::size_t kInnermost = 3;
     throw InputError{{"command line", option, std::to_string(value), std::move(rule)}};
 }
 
-void check_heads(const ParallelDims& dims, const GroupedQueryAttention& spec) {
-    if (spec.num_heads % dims.tp() != 0) {
-        refuse("--tp", dims.tp(), "must divide num_attention_heads (" + std::to_string(spec.num_heads) + ")");
+void check_heads(const ParallelDims& dims, const Heads& heads) {
+    if (heads.num_heads % dims.tp() != 0) {
+        refuse("--tp", dims.tp(), "must divide num_attention_heads (" + std::to_string(heads.num_heads) + ")");
     }
-    if (spec.num_kv_heads % dims.tp() != 0) {
-        refuse("--tp", dims.tp(), "must divide num_key_value_heads (" + std::to_string(spec.num_kv_heads) + ")");
+    if (heads.num_kv_heads % dims.tp() != 0) {
+        refuse("--tp", dims.tp(), "must divide num_key_value_heads (" + std::to_string(heads.num_kv_heads) + ")");
     }
 }
 
@@ -96,7 +96,7 @@ void check_expert_parallel(const ParallelDims& dims, const ModelConfig& config) 
 }
 
 void check_model_parallel(const ParallelDims& dims, const ModelConfig& config) {
-    std::visit([&](const auto& spec) { check_heads(dims, spec); }, config.attention);
+    std::visit([&](const auto& spec) { check_heads(dims, heads_of(spec)); }, config.attention);
     check_expert_parallel(dims, config);
 }
 

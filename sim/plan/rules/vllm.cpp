@@ -28,9 +28,9 @@ constexpr std::int64_t kVocabularyMultiple = 64;
     throw InputError{{"command line", option, std::to_string(value), std::move(rule)}};
 }
 
-void check_heads(const GroupedQueryAttention& spec, std::int64_t tp) {
-    require_divides("--tp", tp, spec.num_heads, "num_attention_heads");
-    const std::int64_t kv = spec.num_kv_heads;
+void check_heads(const Heads& heads, std::int64_t tp) {
+    require_divides("--tp", tp, heads.num_heads, "num_attention_heads");
+    const std::int64_t kv = heads.num_kv_heads;
     if (tp < kv) require_divides("--tp", tp, kv, "num_key_value_heads");
     if (tp >= kv && tp % kv != 0)
         refuse("--tp", tp, "must be a multiple of num_key_value_heads (" + std::to_string(kv) + "), or divide it");
@@ -141,7 +141,7 @@ std::int64_t expert_tp(const ParallelDims& dims) { return dims.ep() > 1 ? 1 : di
 
 void check(const ParallelDims& dims, const ModelConfig& config, const RuleOptions& options) {
     check_inference_degrees(dims, "vllm");
-    std::visit([&](const auto& spec) { check_heads(spec, dims.tp()); }, config.attention);
+    std::visit([&](const auto& spec) { check_heads(heads_of(spec), dims.tp()); }, config.attention);
     require_divides("--tp", dims.tp(), padded_to(config.vocab_size, kVocabularyMultiple), "the padded vocab_size");
     if (has_dense_mlp(config)) require_divides("--tp", dims.tp(), config.dense_intermediate_size, "intermediate_size");
     if (!has_experts(config)) return;
@@ -149,6 +149,8 @@ void check(const ParallelDims& dims, const ModelConfig& config, const RuleOption
     if (options.expert_map.empty()) check_expert_parallel(dims, config);
     if (dims.tp() > config.router.num_experts)
         refuse("--tp", dims.tp(), "must be <= num_experts (" + std::to_string(config.router.num_experts) + ")");
+    if (config.shared_intermediate_size > 0)
+        require_divides("--tp", dims.tp(), config.shared_intermediate_size, "the shared expert's intermediate_size");
     if (config.moe_intermediate_size % expert_tp(dims) != 0) {
         refuse("--dp-shard", dims.dp_shard(),
                "times tp must divide moe_intermediate_size (" + std::to_string(config.moe_intermediate_size) +
@@ -170,9 +172,9 @@ std::optional<ParamPlacement> place(const Parameter& parameter, const ModelConfi
     if (!placed || dims.tp() == 1) return placed;
     if (role == Role::tok_embeddings || role == Role::lm_head)
         placed->placements[kTpAxis] = padded_vocabulary(config.vocab_size, kVocabularyMultiple, dims.tp());
-    const GroupedQueryAttention& spec = config.grouped_query();
-    if ((role == Role::wk || role == Role::wv) && dims.tp() > spec.num_kv_heads)
-        placed->placements[kTpAxis] = replicated_heads(spec.num_kv_heads, spec.head_dim, dims.tp());
+    const Heads heads = config.heads();
+    if ((role == Role::wk || role == Role::wv) && dims.tp() > heads.num_kv_heads)
+        placed->placements[kTpAxis] = replicated_heads(heads.num_kv_heads, heads.head_dim, dims.tp());
     return placed;
 }
 
