@@ -141,6 +141,7 @@ TEST(FuzzCommand, RefusesBoundsThatAreNone) {
         expect_refused({"--seconds", seconds}, 2, {"--seconds", "number of seconds"});
     }
     expect_refused({"--cases", "0"}, 2, {"--cases=0", ">= 1"});
+    expect_refused({"--seed", "-1"}, 2, {"command line: --seed=-1: must be >= 0"});
 }
 
 }  // namespace
