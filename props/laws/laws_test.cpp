@@ -59,6 +59,29 @@ std::optional<Planted> saves_a_copy_less(const Healthy&) {
     return planted;
 }
 
+// Each norm before attention is saved for the one behind it, and the reverse.
+std::optional<Planted> saves_norms_crosswise(const Healthy&) {
+    Planted planted;
+    planted.on_save = [](Rank, std::size_t, LoadPlan& store_plan) {
+        constexpr std::string_view kBefore = "input_layernorm";
+        constexpr std::string_view kBehind = "post_attention_layernorm";
+        for (std::string& name : store_plan.tensors) {
+            const bool before = name.find(kBefore) != std::string::npos;
+            const std::string_view mine = before ? kBefore : kBehind;
+            if (const std::size_t at = name.find(mine); at != std::string::npos)
+                name.replace(at, mine.size(), before ? kBehind : kBefore);
+        }
+    };
+    return planted;
+}
+
+// Ranks load the first experts and save them under these ids: nobody contradicts, and the others are missing.
+std::optional<Planted> first_experts_saved(const Healthy& healthy) {
+    std::optional<Planted> planted = mutant::first_experts_everywhere(healthy);
+    planted->on_save = mutant::saved_under_local_ids(healthy)->on_save;
+    return planted;
+}
+
 // Everything travels in half the bytes that its values take.
 std::optional<Planted> all_travels_narrow(const Healthy&) {
     Planted planted;
@@ -228,6 +251,7 @@ constexpr const char* kScaledNegative =
 const BrokenLaw kBroken[] = {
     {"mesh_size", "mesh.groups_partition", kTwoRanks, mesh_too_large, "a group holds rank 2 of a world of 2"},
     {"mesh_of_experts", "mesh.groups_partition", kFourRanks, mutant::mesh_of_num_experts, "the degree is"},
+constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=5,seqs=0:3+1:2";
     {"mesh_ranks", "mesh.bijection", kTwoRanks, mesh_too_large, "has 4 ranks, the world 2"},
     {"mesh_order", "mesh.innermost_are_neighbours", kFourRanks, mutant::swapped_expert_axes, "member 1 of rank 0"},
     {"held_twice", "layout.held_as_often_as_replicas", kTwoRanks, one_row_twice,
@@ -257,8 +281,10 @@ const BrokenLaw kBroken[] = {
      "came back, not"},
     {"schedule", "world.any_schedule", kFourRanks, first_come_first_served, "differ between scheduler seeds 1 and 2"},
     {"layouts", "world.layouts_agree", kFourRanks, weights_halved, "other bits than under"},
-    {"saved_locally", "loading.saved_here_loads_elsewhere", kTwoRanks, mutant::saved_under_local_ids, "is not saved"},
-    {"saved_short", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_a_copy_less,
+    {"saved_locally", "loading.saved_here_loads_elsewhere", kTwoRanks, mutant::saved_under_local_ids,
+     "saves other bytes of"},
+    {"saved_nowhere", "loading.saved_here_loads_elsewhere", kTwoRanks, first_experts_saved, "is not saved"},
+    {"saved_crosswise", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_norms_crosswise,
      "other bits than from the checkpoint itself"},
     {"beside_nan", "batch.beside_pads_within_bounds", kNanPads, mutant::scale_over_pad_rows,
      "beside NaN dummy tokens layers.0"},
@@ -273,6 +299,8 @@ const BrokenLaw kBroken[] = {
     {"shared_twice", "experts.output_is_linear", kTwoByTwo, mutant::replicated_term_before_the_sum, "with w2 = 0"},
     {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -w2"},
     {"scale_twice", "experts.scale_applies_once", kScaled, mutant::scale_twice, "with scale * 2"},
+    {"saved_short", "loading.saved_here_loads_elsewhere", kReplicas, saves_a_copy_less, "bytes of a shard of"},
+    {"saved_replicas", "loading.saved_here_loads_elsewhere", kReplicas, drops_a_copy, "than a rank before it"},
     {"scale_twice_negative", "experts.scale_applies_once", kScaledNegative, mutant::scale_twice, "with scale * -1"},
     {"scale_never", "experts.scale_applies_once", kScaled, mutant::scale_never, "with scale * 2"},
     {"scale_unrecorded", "experts.scale_applies_once", kScaled, weights_shifted, "becomes"},
