@@ -3,16 +3,25 @@
 # (default: one below the temporary folder, removed at the end), clones what is committed here into it and runs COMMAND
 # there, as the launcher is run: `demo` and then `test` unless others are named. A root that FOLDER already holds is put
 # back to what it was, so a second run is as fresh as the first and downloads nothing but packages.
+# FOLDER is new, empty, or one that this script has made: it removes things there. Others are refused, exit 2.
 # Exit 77 where it cannot run: no root, neither mmdebstrap nor debootstrap, mounts not allowed, no mirror.
 # DEBIAN_MIRROR=URL names another mirror.
 set -euo pipefail
 readonly skipped=77
-source=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+source=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 say() { printf 'fresh_machine: %s\n' "$*" >&2; }
 skip() {
     say "$@"
     exit "$skipped"
 }
+
+# What it has made, it has marked.
+readonly marker=.made_by_fresh_machine
+is_ours_or_empty() { [[ -d $1 && (-e $1/$marker || -z $(ls -A -- "$1/")) ]]; }
+if (($# > 0)) && [[ -e $1 || -L $1 ]] && ! is_ours_or_empty "$1"; then
+    say "$1: must be a new or empty folder, or one that this script has made"
+    exit 2
+fi
 
 [[ $EUID == 0 ]] || skip "needs root, to make a root folder and to chroot into it"
 # Mounts are made in a namespace that ends before anything is removed: a removal never sees one.
@@ -24,7 +33,8 @@ if (($# == 0)); then
     set -- "$(mktemp -d)"
 fi
 mkdir -p -- "$1"
-folder=$(cd -- "$1" && pwd)
+folder=$(cd -- "$1" && pwd -P)
+touch -- "$folder/$marker"
 shift
 (($#)) || set -- demo test
 base=$folder/base machine=$folder/machine
@@ -62,8 +72,9 @@ remove "$machine"
 cp -a -- "$base" "$machine"
 if [[ -e /etc/resolv.conf ]]; then cp -L -- /etc/resolv.conf "$machine/etc/resolv.conf"; fi
 git -c safe.directory='*' clone --quiet --no-hardlinks -- "$source" "$machine/opt/shardproof"
+commit=$(git -c safe.directory='*' -C "$machine/opt/shardproof" rev-parse --short HEAD)
 environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
-for name in http_proxy https_proxy no_proxy; do
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     if [[ -n ${!name:-} ]]; then environment+=("$name=${!name}"); fi
 done
 
@@ -86,7 +97,7 @@ in_machine() {
 }
 
 for command in "$@"; do
-    say "./shardproof $command, at $(git -c safe.directory='*' -C "$source" rev-parse --short HEAD)"
+    say "./shardproof $command, at $commit"
     begun=$SECONDS
     in_machine /usr/bin/env -i "${environment[@]}" /bin/bash -c 'cd /opt/shardproof && exec ./shardproof $0' \
         "$command" < /dev/null || {

@@ -24,3 +24,5 @@ shardproof_script_test(new_attention_is_refused ${checks}/new_attention.sh ${CMA
   ${eigen})
 shardproof_script_test(records ${checks}/records_test.sh ${PROJECT_SOURCE_DIR})
 shardproof_script_test(records.are_written_whole ${PROJECT_SOURCE_DIR}/reports/records/record_test.sh)
+shardproof_script_test(fresh_machine.refuses_folders_of_others ${PROJECT_SOURCE_DIR}/.ci/fresh_machine_test.sh)
+shardproof_script_test(compare.says_what_it_lacks ${PROJECT_SOURCE_DIR}/bench/peers/compare_test.sh)

@@ -213,6 +213,10 @@ TEST(CheckCommand, LoadsFromTheFilesOfAPlantedFault) {
     EXPECT_EQ(answer["failure"]["layer"], "norm.weight");
 }
 
+TEST(CheckCommand, RefusesASeedThatNobodyCouldTypeAgain) {
+    expect_refused(check_args({"--seed", "-1"}), 2, {"command line: --seed=-1: must be >= 0"});
+}
+
 TEST(CheckCommand, RefusesFaultsThatItCannotPlant) {
     expect_refused(check_args({"--plant", ""}, kEightRanks), 2, {"--plant: must not be empty"});
     expect_refused(check_args({"--plant", "m99"}, kEightRanks), 2, {"m99", "must be one of m01"});

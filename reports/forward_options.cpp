@@ -67,7 +67,14 @@ void add_input_ids(OptionSet& set, TokenOptions& options) {
 
 void add_random_tokens(OptionSet& set, TokenOptions& options) {
     set.integer("--tokens", fmt::format("random tokens instead ({})", kDefaultTokens), options.tokens);
-    set.integer("--seed", "of the random tokens and of the scheduler (0)", options.seed);
+    add_seed(set, "of the random tokens and of the scheduler (0)", options.seed);
+}
+
+void add_seed(OptionSet& set, const std::string& help, std::optional<std::int64_t>& seed) {
+    set.value({"--seed", "N", help}, [&seed](const std::string& text) {
+        seed = parse_integer("--seed", text);
+        if (*seed < 0) throw wrong_word("--seed", text, "must be >= 0");
+    });
 }
 
 void add_dtype(OptionSet& set, std::string& dtype) {

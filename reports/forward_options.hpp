@@ -26,6 +26,8 @@ inline constexpr std::int64_t kDefaultTokens = 64;
 
 void add_input_ids(OptionSet& set, TokenOptions& options);
 void add_random_tokens(OptionSet& set, TokenOptions& options);
+// --seed: a whole number of 0 or more.
+void add_seed(OptionSet& set, const std::string& help, std::optional<std::int64_t>& seed);
 void add_dtype(OptionSet& set, std::string& dtype);
 
 [[nodiscard]] InputIds input_ids_of(const TokenOptions& options, const ModelConfig& config);

@@ -171,7 +171,7 @@ Action declare_fuzz(OptionSet& set) {
     set.value({"--seconds", "N", "stop after so many seconds"},
               [options](const std::string& text) { options->seconds = parse_seconds(text); });
     set.integer("--cases", "stop after so many cases (1000)", options->cases);
-    set.integer("--seed", "the same seed gives the same cases (0)", options->seed);
+    add_seed(set, "the same seed gives the same cases (0)", options->seed);
     set.text({"--backend", "NAME", "sim or gpu (sim)"}, options->backend);
     add_device_options(set, options->devices, "the laws of both");
     set.text({"--law", "NAME", "one law, or all of one subject (all)"}, options->law);

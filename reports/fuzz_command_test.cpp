@@ -98,6 +98,7 @@ TEST(FuzzCommand, TakesSeveralFaultsAndOptionsAfterThem) {
 TEST(FuzzCommand, RefusesWhatItDoesNotKnow) {
     expect_refused({"--replay", "no-such=case"}, 2, {"case: no-such", "must be one of rules"});
     expect_refused({"--replay", ""}, 2, {"--replay"});
+    expect_refused({"--replay", "tp=3,heads=4"}, 2, {"case: tp=3: must divide num_attention_heads (4)"});
     expect_refused({"--law", "no-such-law"}, 2, {"--law=no-such-law", "must be"});
     expect_refused({"--mutants", "m13,,m25"}, 2, {"--mutants=m13,,m25", "commas"});
     expect_refused({"--mutants="}, 2, {"--mutants: must not be empty"});
@@ -140,6 +141,7 @@ TEST(FuzzCommand, RefusesBoundsThatAreNone) {
         expect_refused({"--seconds", seconds}, 2, {"--seconds", "number of seconds"});
     }
     expect_refused({"--cases", "0"}, 2, {"--cases=0", ">= 1"});
+    expect_refused({"--seed", "-1"}, 2, {"command line: --seed=-1: must be >= 0"});
 }
 
 }  // namespace

@@ -5,6 +5,9 @@
 set -euo pipefail
 (($# == 2)) || { echo "usage: compare.sh BUILD PYTHON" >&2; exit 2; }
 bench=$1/bin/scale_bench python=$2
+say() { printf 'compare.sh: %s\n' "$*" >&2; }
+[[ -x $bench ]] || { say "$bench: must be built: ninja -C $1 scale_bench"; exit 2; }
+"$python" -c 'import torch' > /dev/null 2>&1 || { say "$python: must import torch (2.11)"; exit 3; }
 peer=$(dirname -- "${BASH_SOURCE[0]}")/local_tensor_moe.py
 export OMP_NUM_THREADS=1
 

@@ -1,5 +1,7 @@
 #include "props/gen/case.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -23,6 +25,9 @@ void require_range(std::string_view field, std::int64_t value, std::int64_t min,
 constexpr std::int64_t kSizeMax = 4096;   // of one dim: a case is small
 constexpr std::int64_t kRanksMax = 1024;  // of one degree
 constexpr std::int64_t kLengthMax = 4096;
+constexpr std::int64_t kWorldMax = 4096;
+constexpr std::int64_t kTokensMax = 65536;
+constexpr double kWorkMax = 0x1p27;       // parameters, once a rank and a token
 constexpr double kScaleMax = 16;
 
 void require_sizes(const CaseModel& m) {
@@ -72,6 +77,28 @@ void require_model(const CaseModel& m) {
     if (!(std::abs(m.scale) <= kScaleMax)) refuse("scale", std::to_string(m.scale), "must be from -16 to 16");
     if (m.dtype != DType::F32 && m.dtype != DType::BF16 && m.dtype != DType::F16)
         refuse("dtype", std::string{name_of(m.dtype)}, "must be one of F32, BF16, F16");
+}
+
+// As a real number: no product of sizes passes its range.
+double num_parameters(const CaseModel& m) {
+    const auto hidden = static_cast<double>(m.hidden);
+    const auto dense = static_cast<double>(m.dense_layers.size());
+    const double attention = hidden * static_cast<double>(m.head_dim) * 2 * static_cast<double>(m.heads + m.kv_heads);
+    const double expert = hidden * (3 * static_cast<double>(m.moe_hidden) + 1);
+    return 2 * static_cast<double>(m.vocab) * hidden + static_cast<double>(m.layers) * attention +
+           (static_cast<double>(m.layers) - dense) * static_cast<double>(m.experts) * expert +
+           dense * 3 * hidden * static_cast<double>(m.dense_hidden);
+}
+
+void require_small(const Case& c) {
+    require_range("ranks", c.layout.world(), 1, kWorldMax);
+    require_range("tokens", num_tokens(c), 0, kTokensMax);
+    const double parameters = num_parameters(c.model);
+    const auto times = static_cast<double>(c.layout.world() + num_tokens(c));
+    if (parameters * times <= kWorkMax) return;
+    refuse("parameters", fmt::format("{:.0f}", parameters),
+           fmt::format("must be at most {:.0f} with so many ranks and tokens: a case is small",
+                       std::floor(kWorkMax / times)));
 }
 
 // Yarn and llama3 with the constants that their published users have, over a short original context: its end lies
@@ -177,13 +204,14 @@ void require_valid(const Case& c) {
     require_range("dp_shard", c.layout.dp_shard, 1, kRanksMax);
     require_range("tp", c.layout.tp, 1, kRanksMax);
     require_range("etp", c.layout.etp, 1, kRanksMax);
-    if (c.layout.rules == "pr-3143") refuse("rules", c.layout.rules, "must be a rule set that runs");
-    const ParallelDims dims = dims_of(c.layout);
-    check_rules(rule_set_named(c.layout.rules), dims, config_of(c.model), options_of(c.layout));
     for (const CaseSequence& sequence : c.sequences) {
         require_range("seqs", sequence.dp_idx, 0, c.layout.num_dp() - 1);
         require_range("seqs", sequence.length, 0, kLengthMax);
     }
+    require_small(c);
+    if (c.layout.rules == "pr-3143") refuse("rules", c.layout.rules, "must be a rule set that runs");
+    const ParallelDims dims = dims_of(c.layout);
+    check_rules(rule_set_named(c.layout.rules), dims, config_of(c.model), options_of(c.layout));
 }
 
 bool is_valid(const Case& c) {

@@ -92,7 +92,8 @@ struct Case {
 // that is not valid.
 [[nodiscard]] Case parse_case(std::string_view line);
 
-// Throws InputError for what no model, layout or rule set takes.
+// Throws InputError for what no model, layout or rule set takes, and for what is not small: parameters times (ranks +
+// tokens) are at most 2^27.
 void require_valid(const Case& c);
 [[nodiscard]] bool is_valid(const Case& c);
 

@@ -173,6 +173,18 @@ const Field& field_named(std::string_view key) {
     throw InputError({.file = "case", .field = std::string{key}, .value = "", .rule = "must be one of " + known});
 }
 
+// What refuses degrees knows them as options of a command line; a case has no options, but keys.
+InputError in_words_of_a_case(const InputError& error) {
+    InputError::Parts parts = error.parts();
+    constexpr std::string_view kOption = "--";
+    if (!parts.field.starts_with(kOption)) return error;
+    parts.file = "case";
+    parts.field.erase(0, kOption.size());
+    std::ranges::replace(parts.field, '-', '_');
+    if (parts.field == "vllm_expert_placement_strategy") parts.field = "expert_order";
+    return InputError{parts};
+}
+
 }  // namespace
 
 std::string print_case(const Case& c) {
@@ -207,7 +219,11 @@ Case parse_case(std::string_view line) {
         if (!row.parse(value, c)) refuse(row.rule);
     }
     if (seen.empty()) throw InputError({"case", "", std::string{line}, "must have at least one KEY=VALUE"});
-    require_valid(c);
+    try {
+        require_valid(c);
+    } catch (const InputError& error) {
+        throw in_words_of_a_case(error);
+    }
     return c;
 }
 

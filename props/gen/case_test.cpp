@@ -58,6 +58,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"tp=two", "tp=two", "must be a whole number"}, BadLine{"tp=1.5", "tp=1.5", "must be a whole number"},
         BadLine{"tp=", "tp", "must be a whole number"}, BadLine{"tp=0", "tp=0", "must be from 1"},
         BadLine{"seed=-1", "seed=-1", "must be a whole number"}, BadLine{"tied=yes", "tied=yes", "must be 0 or 1"},
+        BadLine{"experts=4096,hidden=4096,moe_hidden=4096,layers=64", "case: parameters=13195", "a case is small"},
+        BadLine{"seqs=0:4096,hidden=1024,experts=16,moe_hidden=64", "case: parameters=", "must be at most 32760"},
+        BadLine{"rules=titan-infer,dp_shard=1024,tp=8,heads=8,kv_heads=8", "case: ranks=8192", "to 4096"},
+        BadLine{"rules=titan", "case: rules=titan", "must be one of"},
         BadLine{"seqs=0", "seqs=0", "must be like 0:3+1:0"}, BadLine{"seqs=0:1+", "seqs=0:1+", "must be like"},
         BadLine{"seqs=1:1", "seqs=1", "must be from 0 to 0"}, BadLine{"seqs=0:-1", "seqs=-1", "must be from 0"},
         BadLine{"math=f64", "math=f64", "f32 or bf16"}, BadLine{"dtype=I32", "dtype=I32", "F32, BF16, F16"},
@@ -67,20 +71,20 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"rope=dynamic", "head_dim=2", "must be from 4"},
         BadLine{"dense_layers=1", "dense_layers=1", "must be from 0 to 0"},
         BadLine{"layers=2,dense_layers=1+0", "dense_layers", "ascend"}, BadLine{"eps=0", "eps", "above 0"},
-        BadLine{"rules=titan", "titan", "titan-train"}, BadLine{"dp_shard=2,ep=3,experts=4", "--ep=3", "must divide"},
-        BadLine{"tp=2", "--tp=2", "num_attention_heads"}, BadLine{"dp_shard=2,ep=2", "--ep=2", "num_experts"},
-        BadLine{"rules=titan-infer,dp_replicate=2", "--dp-replicate=2", "must be 1"},
-        BadLine{"dp_shard=3,hidden=8", "--dp-shard=3", "uneven Shard(1)"},
+        BadLine{"rules=titan", "titan", "titan-train"}, BadLine{"dp_shard=2,ep=3,experts=4", "case: ep=3", "must divide"},
+        BadLine{"tp=2", "case: tp=2", "num_attention_heads"}, BadLine{"dp_shard=2,ep=2", "case: ep=2", "num_experts"},
+        BadLine{"rules=titan-infer,dp_replicate=2", "case: dp_replicate=2", "must be 1"},
+        BadLine{"dp_shard=3,hidden=8", "case: dp_shard=3", "uneven Shard(1)"},
         BadLine{"family=mixtral", "family=mixtral", "must be qwen3_moe, llama4 or llama4_text"},
         BadLine{"chunk=2", "family=qwen3_moe", "must be llama4 or llama4_text with"},
         BadLine{"family=llama4,no_rope_layers=1", "no_rope_layers=1", "must be from 0 to 0"},
         BadLine{"family=llama4,shared_hidden=0", "shared_hidden=0", "must be from 1"},
         BadLine{"rules=pr-3143", "pr-3143", "must be a rule set that runs"},
-        BadLine{"dp_shard=2,etp=2", "--etp=2", "must not be given for rules titan-train"},
+        BadLine{"dp_shard=2,etp=2", "case: etp=2", "must not be given for rules titan-train"},
         BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_order=last", "expert_order=last", "round_robin"},
         BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map=1",
                 "without a slot"},
-        BadLine{"rules=vllm,expert_map=0", "--ep=1", "above 1"}));
+        BadLine{"rules=vllm,expert_map=0", "case: ep=1", "above 1"}));
 
 }  // namespace
 }  // namespace shardproof::props

@@ -59,6 +59,29 @@ std::optional<Planted> saves_a_copy_less(const Healthy&) {
     return planted;
 }
 
+// Each norm before attention is saved for the one behind it, and the reverse.
+std::optional<Planted> saves_norms_crosswise(const Healthy&) {
+    Planted planted;
+    planted.on_save = [](Rank, std::size_t, LoadPlan& store_plan) {
+        constexpr std::string_view kBefore = "input_layernorm";
+        constexpr std::string_view kBehind = "post_attention_layernorm";
+        for (std::string& name : store_plan.tensors) {
+            const bool before = name.find(kBefore) != std::string::npos;
+            const std::string_view mine = before ? kBefore : kBehind;
+            if (const std::size_t at = name.find(mine); at != std::string::npos)
+                name.replace(at, mine.size(), before ? kBehind : kBefore);
+        }
+    };
+    return planted;
+}
+
+// Ranks load the first experts and save them under these ids: nobody contradicts, and the others are missing.
+std::optional<Planted> first_experts_saved(const Healthy& healthy) {
+    std::optional<Planted> planted = mutant::first_experts_everywhere(healthy);
+    planted->on_save = mutant::saved_under_local_ids(healthy)->on_save;
+    return planted;
+}
+
 // Everything travels in half the bytes that its values take.
 std::optional<Planted> all_travels_narrow(const Healthy&) {
     Planted planted;
@@ -168,6 +191,19 @@ std::optional<Planted> magnitudes_only(const Healthy&) {
     });
 }
 
+// Odd functions: they keep zero and every sign.
+std::optional<Planted> rows_cubed(const Healthy&) {
+    return with_rows([](const sim::RankState&, Rows& rows) {
+        for (float& value : rows.values) value = value * value * value;
+    });
+}
+
+std::optional<Planted> rows_squashed(const Healthy&) {
+    return with_rows([](const sim::RankState&, Rows& rows) {
+        for (float& value : rows.values) value = std::tanh(value);
+    });
+}
+
 std::optional<Planted> blind_judge(const Healthy&) {
     Planted planted;
     planted.judge = [](oracle::Judge& judge, const StageRecord& recorded, const StageRecord&) {
@@ -215,6 +251,7 @@ constexpr const char* kFourRanks =
     "dp_shard=4,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3+1:2+2:1,scheduler=1";
 constexpr const char* kTwoByTwo =
     "dp_shard=2,tp=2,ep=4,experts=8,top_k=2,heads=2,kv_heads=2,moe_hidden=3,vocab=5,seqs=0:3+1:2";
+constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=5,seqs=0:3+1:2";
 constexpr const char* kTies = "dp_shard=2,ep=2,experts=4,moe_hidden=3,vocab=5,seqs=0:3+1:2,routing=exact_ties";
 
 constexpr const char* kTwoOfOneRank =
@@ -257,9 +294,13 @@ const BrokenLaw kBroken[] = {
      "came back, not"},
     {"schedule", "world.any_schedule", kFourRanks, first_come_first_served, "differ between scheduler seeds 1 and 2"},
     {"layouts", "world.layouts_agree", kFourRanks, weights_halved, "other bits than under"},
-    {"saved_locally", "loading.saved_here_loads_elsewhere", kTwoRanks, mutant::saved_under_local_ids, "is not saved"},
-    {"saved_short", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_a_copy_less,
+    {"saved_locally", "loading.saved_here_loads_elsewhere", kTwoRanks, mutant::saved_under_local_ids,
+     "saves other bytes of"},
+    {"saved_nowhere", "loading.saved_here_loads_elsewhere", kTwoRanks, first_experts_saved, "is not saved"},
+    {"saved_crosswise", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_norms_crosswise,
      "other bits than from the checkpoint itself"},
+    {"saved_short", "loading.saved_here_loads_elsewhere", kReplicas, saves_a_copy_less, "bytes of a shard of"},
+    {"saved_replicas", "loading.saved_here_loads_elsewhere", kReplicas, drops_a_copy, "than a rank before it"},
     {"beside_nan", "batch.beside_pads_within_bounds", kNanPads, mutant::scale_over_pad_rows,
      "beside NaN dummy tokens layers.0"},
     {"beside_pads_second_load", "batch.beside_pads_within_bounds", kNanPads, mutant::second_load_swapped,
@@ -272,8 +313,11 @@ const BrokenLaw kBroken[] = {
      "in another order layers.0, token"},
     {"shared_twice", "experts.output_is_linear", kTwoByTwo, mutant::replicated_term_before_the_sum, "with w2 = 0"},
     {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -w2"},
+    {"odd", "experts.output_is_linear", kTwoRanks, rows_cubed, "with 2 w2"},
+    {"odd_and_bounded", "experts.output_is_linear", kTwoRanks, rows_squashed, "with 2 w2"},
     {"scale_twice", "experts.scale_applies_once", kScaled, mutant::scale_twice, "with scale * 2"},
-    {"scale_twice_negative", "experts.scale_applies_once", kScaledNegative, mutant::scale_twice, "with scale * -1"},
+    {"scale_odd", "experts.scale_applies_once", kScaledNegative, rows_cubed, "with scale * 2"},
+    {"scale_sign", "experts.scale_applies_once", kScaledNegative, magnitudes_only, "with scale * -1"},
     {"scale_never", "experts.scale_applies_once", kScaled, mutant::scale_never, "with scale * 2"},
     {"scale_unrecorded", "experts.scale_applies_once", kScaled, weights_shifted, "becomes"},
     {"softmax_last", "experts.top_k_is_of_all_scores", kTwoRanks, mutant::softmax_after_top_k,

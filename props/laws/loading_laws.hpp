@@ -13,8 +13,8 @@ namespace shardproof::props::loading {
 [[nodiscard]] std::optional<std::string> right_bytes(Subject& subject);
 // One rank's shards have the same bits when loaded from a copy of the checkpoint whose unplanned bytes are all 0xFF.
 [[nodiscard]] std::optional<std::string> reads_only_planned_bytes(Subject& subject);
-// The ranks' shards written back into checkpoint tensors load under any other layout as the checkpoint itself does, bit
-// for bit.
+// Every rank writes its whole shard back into checkpoint tensors, no two of them other bytes to the same place, and
+// what they wrote loads under any other layout as the checkpoint itself does, bit for bit.
 [[nodiscard]] std::optional<std::string> saved_here_loads_elsewhere(Subject& subject);
 
 }  // namespace shardproof::props::loading
