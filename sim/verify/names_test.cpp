@@ -132,6 +132,36 @@ TEST(Names, OfFusedTensorsTurnedRound) {
     for (const Difference& d : report.differences) EXPECT_EQ(d.kind, Kind::transposed) << d.found;
 }
 
+// A checkpoint that stores gate and up side by side, transposed, as one tensor for all experts.
+TEST(Names, OfFusedCheckpointsAreTheCheckpointsOwn) {
+    std::vector<Parameter> parameters = shardproof::testing::parameters_of({});
+    const std::vector<Parameter> fused = shardproof::testing::fused_experts(8, 12, 16);
+    for (Parameter& parameter : parameters) {
+        for (const Parameter& with_source : fused) {
+            if (with_source.role == parameter.role) parameter.sources = with_source.sources;
+        }
+    }
+    const World world(shardproof::testing::config_of({}), parameters, {.dp_shard = 2, .tp = 2, .ep = 4}, "titan-infer",
+                      DType::BF16);
+    const WholeDump ours = world.dump();
+    EXPECT_THAT(world.report(ours).differences, IsEmpty());
+    WholeDump theirs = hf_dump(world);
+    for (std::size_t r = 0; r < theirs.size(); ++r) {
+        for (std::int64_t e = 0; e < 8; ++e) {
+            for (const char* const projection : {"gate_proj", "up_proj"}) theirs[r].erase(expert(e, projection));
+        }
+        theirs[r].emplace(
+            "gate_up", testing::turned(testing::rows_joined({ours[r].at(kW1), ours[r].at("layers.0.moe.experts.w3")})));
+    }
+    const Report clean = world.report(theirs);
+    EXPECT_EQ(clean.names, "hf");
+    EXPECT_THAT(clean.differences, IsEmpty());
+    std::swap(theirs[0]["gate_up"], theirs[1]["gate_up"]);
+    const Report report = world.report(theirs);
+    ASSERT_EQ(report.differences.size(), 4U);
+    for (const Difference& d : report.differences) EXPECT_EQ(d.kind, Kind::wrong_expert) << d.found;
+}
+
 TEST(Names, OfNoProgramAreMissingAndUnexpected) {
     const World world(testing::Sizes{}, {.tp = 2});
     WholeDump dump = world.dump();
