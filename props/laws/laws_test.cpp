@@ -191,6 +191,19 @@ std::optional<Planted> magnitudes_only(const Healthy&) {
     });
 }
 
+// Odd functions: they keep zero and every sign.
+std::optional<Planted> rows_cubed(const Healthy&) {
+    return with_rows([](const sim::RankState&, Rows& rows) {
+        for (float& value : rows.values) value = value * value * value;
+    });
+}
+
+std::optional<Planted> rows_squashed(const Healthy&) {
+    return with_rows([](const sim::RankState&, Rows& rows) {
+        for (float& value : rows.values) value = std::tanh(value);
+    });
+}
+
 std::optional<Planted> blind_judge(const Healthy&) {
     Planted planted;
     planted.judge = [](oracle::Judge& judge, const StageRecord& recorded, const StageRecord&) {
@@ -238,6 +251,7 @@ constexpr const char* kFourRanks =
     "dp_shard=4,ep=2,experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3+1:2+2:1,scheduler=1";
 constexpr const char* kTwoByTwo =
     "dp_shard=2,tp=2,ep=4,experts=8,top_k=2,heads=2,kv_heads=2,moe_hidden=3,vocab=5,seqs=0:3+1:2";
+constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=5,seqs=0:3+1:2";
 constexpr const char* kTies = "dp_shard=2,ep=2,experts=4,moe_hidden=3,vocab=5,seqs=0:3+1:2,routing=exact_ties";
 
 constexpr const char* kTwoOfOneRank =
@@ -251,7 +265,6 @@ constexpr const char* kScaledNegative =
 const BrokenLaw kBroken[] = {
     {"mesh_size", "mesh.groups_partition", kTwoRanks, mesh_too_large, "a group holds rank 2 of a world of 2"},
     {"mesh_of_experts", "mesh.groups_partition", kFourRanks, mutant::mesh_of_num_experts, "the degree is"},
-constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=5,seqs=0:3+1:2";
     {"mesh_ranks", "mesh.bijection", kTwoRanks, mesh_too_large, "has 4 ranks, the world 2"},
     {"mesh_order", "mesh.innermost_are_neighbours", kFourRanks, mutant::swapped_expert_axes, "member 1 of rank 0"},
     {"held_twice", "layout.held_as_often_as_replicas", kTwoRanks, one_row_twice,
@@ -286,6 +299,8 @@ constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=
     {"saved_nowhere", "loading.saved_here_loads_elsewhere", kTwoRanks, first_experts_saved, "is not saved"},
     {"saved_crosswise", "loading.saved_here_loads_elsewhere", kTwoRanks, saves_norms_crosswise,
      "other bits than from the checkpoint itself"},
+    {"saved_short", "loading.saved_here_loads_elsewhere", kReplicas, saves_a_copy_less, "bytes of a shard of"},
+    {"saved_replicas", "loading.saved_here_loads_elsewhere", kReplicas, drops_a_copy, "than a rank before it"},
     {"beside_nan", "batch.beside_pads_within_bounds", kNanPads, mutant::scale_over_pad_rows,
      "beside NaN dummy tokens layers.0"},
     {"beside_pads_second_load", "batch.beside_pads_within_bounds", kNanPads, mutant::second_load_swapped,
@@ -297,12 +312,13 @@ constexpr const char* kReplicas = "rules=titan-infer,dp_shard=2,experts=2,vocab=
     {"split", "batch.split_and_order_do_not_matter", kTwoOfOneRank, rows_look_at_their_number,
      "in another order layers.0, token"},
     {"shared_twice", "experts.output_is_linear", kTwoByTwo, mutant::replicated_term_before_the_sum, "with w2 = 0"},
-    {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -w2"},
-    {"scale_twice", "experts.scale_applies_once", kScaled, mutant::scale_twice, "with scale * 2"},
-    {"saved_short", "loading.saved_here_loads_elsewhere", kReplicas, saves_a_copy_less, "bytes of a shard of"},
-    {"saved_replicas", "loading.saved_here_loads_elsewhere", kReplicas, drops_a_copy, "than a rank before it"},
-    {"scale_twice_negative", "experts.scale_applies_once", kScaledNegative, mutant::scale_twice, "with scale * -1"},
-    {"scale_never", "experts.scale_applies_once", kScaled, mutant::scale_never, "with scale * 2"},
+    {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -2 w2"},
+    {"odd", "experts.output_is_linear", kTwoRanks, rows_cubed, "with -2 w2"},
+    {"odd_and_bounded", "experts.output_is_linear", kTwoRanks, rows_squashed, "with -2 w2"},
+    {"scale_twice", "experts.scale_applies_once", kScaled, mutant::scale_twice, "with scale * -2"},
+    {"scale_odd", "experts.scale_applies_once", kScaledNegative, rows_cubed, "with scale * -2"},
+    {"scale_sign", "experts.scale_applies_once", kScaledNegative, magnitudes_only, "with scale * -2"},
+    {"scale_never", "experts.scale_applies_once", kScaled, mutant::scale_never, "with scale * -2"},
     {"scale_unrecorded", "experts.scale_applies_once", kScaled, weights_shifted, "becomes"},
     {"softmax_last", "experts.top_k_is_of_all_scores", kTwoRanks, mutant::softmax_after_top_k,
      "its share of all scores"},

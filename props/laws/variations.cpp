@@ -46,6 +46,25 @@ void negate(std::span<std::byte> bytes, DType dtype) {
     for (std::size_t at = width - 1; at < bytes.size(); at += width) bytes[at] ^= std::byte{0x80};
 }
 
+void twice(std::span<std::byte> bytes, DType dtype) {
+    const auto width = static_cast<std::size_t>(bits_of(dtype) / 8);
+    const std::uint32_t sign = width == 4 ? 0x8000'0000U : 0x8000U;
+    std::uint32_t one = 0x80'0000U;  // of the exponent
+    if (dtype == DType::BF16) one = 0x80U;
+    if (dtype == DType::F16) one = 0x400U;
+    const std::uint32_t infinite = (sign - 1) & ~(one - 1);
+    for (std::size_t at = 0; at + width <= bytes.size(); at += width) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, bytes.data() + at, width);
+        const std::uint32_t magnitude = bits & (sign - 1);
+        if (magnitude >= infinite) continue;
+        // A subnormal's bits are its value, up to where the exponent begins.
+        const std::uint32_t doubled = magnitude < one ? 2 * magnitude : magnitude + one;
+        bits = (bits & sign) | doubled;
+        std::memcpy(bytes.data() + at, &bits, width);
+    }
+}
+
 std::optional<Result> run_varied(const Subject& subject, const Plan& plan, const Model& model, const Batch& batch) {
     return run_plan(plan, model, batch, subject.c().arithmetic, subject.c().scheduler_seed, subject.faults());
 }

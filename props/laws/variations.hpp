@@ -18,6 +18,8 @@ namespace shardproof::props {
                                   const std::function<void(std::string_view tensor, std::span<std::byte> bytes)>& edit);
 // The sign of every value of a little-endian float tensor turned: exact.
 void negate(std::span<std::byte> bytes, DType dtype);
+// Every value of a little-endian F32, BF16 or F16 tensor times 2: exact, as long as none is half the largest or more.
+void twice(std::span<std::byte> bytes, DType dtype);
 
 // The plan's run of an altered case, faults of the subject included: nullopt when it stalls.
 [[nodiscard]] std::optional<Result> run_varied(const Subject& subject, const Plan& plan, const Model& model,
