@@ -105,6 +105,7 @@ private:
     void add_failure(const rc::Shrinkable<Case>& shrinkable, const Law* law, const Broken& broken) {
         const Clock shrinking;
         const Case smallest = shrunk(shrinkable, options_.shrink_seconds, [&](const Case& c) {
+                if (broken || subject.looked()) ++report_.laws[std::string{law.name}];
             const std::optional<Broken> again = broken_by(c, options_.plant, *law);
             return again && again->law == broken.law;
         });

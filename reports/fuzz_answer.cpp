@@ -56,7 +56,7 @@ void print_fuzz(const props::FuzzReport& report, const std::string& replay, std:
     }
     if (report.corpus > 0) out << fmt::format("corpus   {} cases replayed\n", report.corpus);
     print_traits(report, out);
-    out << fmt::format("laws     {} tried\n", report.laws.size());
+    out << fmt::format("laws     {}, with the cases in which each had something to look at\n", report.laws.size());
     for (const auto& [name, cases] : report.laws) out << fmt::format("  {:<32} {} cases\n", name, cases);
     out << fmt::format("cases    {} in {:.1f} s, {:.0f} a second\n", report.cases, report.seconds,
                        report.cases_per_second);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 #include "oracle/model/error.hpp"
 #include "props/laws/variations.hpp"
@@ -155,20 +154,25 @@ std::optional<std::string> unsound_ids(const Place& place, std::int64_t num_expe
     return std::nullopt;
 }
 
-// Token `there` of another run for each token of the case's run.
-std::optional<std::string> tokens_differ(Subject& subject, const Result& other,
-                                         const std::map<TokenId, TokenId>& tokens, std::int64_t but_logit) {
+// A token of the case's run, and which one it is in another run.
+struct Image {
+    TokenId here;
+    TokenId there;
+};
+
+std::optional<std::string> tokens_differ(Subject& subject, const Result& other, const std::vector<Image>& images,
+                                         std::int64_t but_logit) {
     const Result& mine = *subject.report().result;
     for (std::size_t s = 0; s < mine.stages.size(); ++s) {
         const StageRecord& stage = mine.stages[s];
         const auto here = places_of(stage);
         const auto there = places_of(other.stages[s]);
-        for (const auto& [token, image] : tokens) {
+        for (const Image& image : images) {
             const std::int64_t but = stage.kind == StageKind::head ? but_logit : -1;
-            const std::string_view what = token_difference(here.at(token), there.at(image), but);
+            const std::string_view what = token_difference(here.at(image.here), there.at(image.there), but);
             if (!what.empty())
                 return fmt::format("{}, token {}: its {} has other bits", name_of(stage.kind, stage.layer),
-                                   token.value(), what);
+                                   image.here.value(), what);
         }
     }
     return std::nullopt;
@@ -177,13 +181,14 @@ std::optional<std::string> tokens_differ(Subject& subject, const Result& other,
 }  // namespace
 
 std::optional<std::string> pads_change_nothing(Subject& subject) {
-    if (subject.report().stall || subject.batch().num_tokens() == 0) return std::nullopt;
+    if (subject.report().stall || subject.batch().num_tokens() == 0) return subject.nothing_to_look_at();
     const Dummies dummies = draw_dummies(subject);
     const std::optional<Result> other = run_varied(subject, subject.plan(), dummies.model, dummies.with.batch);
     if (!other) return fmt::format("with {} dummy tokens the run stalls", dummies.kind());
 
-    std::map<TokenId, TokenId> images;
-    for (std::int64_t t = 0; t < subject.batch().num_tokens(); ++t) images.emplace(t, dummies.with.tokens_in_front + t);
+    std::vector<Image> images;
+    for (std::int64_t t = 0; t < subject.batch().num_tokens(); ++t)
+        images.push_back({TokenId{t}, TokenId{dummies.with.tokens_in_front + t}});
     if (auto message = tokens_differ(subject, *other, images, dummies.own_logit(subject)))
         return fmt::format("with {} dummy tokens {}", dummies.kind(), *message);
     for (const StageRecord& stage : other->stages) {
@@ -199,10 +204,10 @@ std::optional<std::string> pads_change_nothing(Subject& subject) {
 }
 
 std::optional<std::string> beside_pads_within_bounds(Subject& subject) {
-    if (subject.report().stall || subject.batch().num_tokens() == 0) return std::nullopt;
+    if (subject.report().stall || subject.batch().num_tokens() == 0) return subject.nothing_to_look_at();
     const Dummies dummies = draw_dummies(subject);
     const std::optional<Result> run = run_varied(subject, subject.plan(), dummies.model, dummies.with.batch);
-    if (!run) return std::nullopt;  // another law's
+    if (!run) return subject.nothing_to_look_at();  // another law's
     const ModelConfig& config = subject.model().config;
     oracle::Judge judge{config, subject.model().checkpoint, subject.batch(), subject.c().arithmetic};
     for (const StageRecord& stage : run->stages) {
@@ -217,27 +222,46 @@ std::optional<std::string> beside_pads_within_bounds(Subject& subject) {
     return std::nullopt;
 }
 
+namespace {
+
+// Indices of the sequences that have tokens, some left out, in a drawn order. The longest stays: dynamic RoPE looks at
+// it.
+std::vector<std::size_t> drawn_part(const std::vector<Sequence>& sequences, std::int64_t length, sim::Prng& prng) {
+    constexpr std::uint64_t kOneInFour = 4;
+    std::vector<std::size_t> part;
+    bool has_longest = false;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+        const bool is_longest = static_cast<std::int64_t>(sequences[i].ids.size()) == length && !has_longest;
+        has_longest = has_longest || is_longest;
+        if (!sequences[i].ids.empty() && (is_longest || prng.below(kOneInFour) != 0)) part.push_back(i);
+    }
+    for (std::size_t i = part.size(); i > 1; --i) std::swap(part[i - 1], part[prng.below(i)]);
+    return part;
+}
+
+}  // namespace
+
 std::optional<std::string> split_and_order_do_not_matter(Subject& subject) {
-    if (subject.report().stall) return std::nullopt;
+    if (subject.report().stall || subject.batch().num_tokens() == 0) return subject.nothing_to_look_at();
     const std::vector<Sequence>& sequences = subject.batch().sequences;
-    const std::int64_t num_dp = subject.plan().dims.batch();
-    const auto is_longest = [length = longest(subject.batch())](const Sequence& sequence) {
-        return static_cast<std::int64_t>(sequence.ids.size()) == length;
-    };
-    // Dynamic RoPE looks at the longest sequence: it stays.
-    const auto kept = static_cast<std::size_t>(std::ranges::find_if(sequences, is_longest) - sequences.begin());
-    Batch part;
-    std::map<TokenId, TokenId> images;
+    const auto num_dp = static_cast<std::uint64_t>(subject.plan().dims.batch());
+    sim::Prng prng{subject.c().scheduler_seed + 5 * subject.c().model.seed};
+    std::vector<std::size_t> part = drawn_part(sequences, longest(subject.batch()), prng);
+    const std::int64_t with_tokens =
+        std::ranges::count_if(sequences, [](const Sequence& sequence) { return !sequence.ids.empty(); });
+    const bool is_all_in_order = std::ssize(part) == with_tokens && std::ranges::is_sorted(part);
+    if (is_all_in_order) part.push_back(part[prng.below(part.size())]);
+    Batch other_batch;
+    std::vector<Image> images;
     std::int64_t next = 0;
-    for (std::size_t i = sequences.size(); i-- > 0;) {
-        if (i != kept && (i + subject.c().scheduler_seed) % 2 != 0) continue;
-        part.sequences.push_back(sequences[i]);
-        part.sequences.back().dp_idx = (sequences[i].dp_idx + 1) % num_dp;
+    for (const std::size_t i : part) {
+        other_batch.sequences.push_back(sequences[i]);
+        other_batch.sequences.back().dp_idx = static_cast<std::int64_t>(prng.below(num_dp));
         const std::int64_t first = subject.batch().first_token(i).value();
         for (std::size_t t = 0; t < sequences[i].ids.size(); ++t, ++next)
-            images.emplace(first + static_cast<std::int64_t>(t), next);
+            images.push_back({TokenId{first + static_cast<std::int64_t>(t)}, TokenId{next}});
     }
-    const std::optional<Result> other = run_varied(subject, subject.plan(), subject.loaded_model(), part);
+    const std::optional<Result> other = run_varied(subject, subject.plan(), subject.loaded_model(), other_batch);
     if (!other) return "with a part of the sequences in another order the run stalls";
     if (auto message = tokens_differ(subject, *other, images, -1))
         return "with a part of the sequences in another order " + *message;

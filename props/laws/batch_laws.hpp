@@ -12,7 +12,8 @@ namespace shardproof::props::batch {
 [[nodiscard]] std::optional<std::string> pads_change_nothing(Subject& subject);
 // Beside such sequences every layer of the others is within its bound of the oracle's, which knows none of them.
 [[nodiscard]] std::optional<std::string> beside_pads_within_bounds(Subject& subject);
-// Every other sequence alone, in another order and on other data-parallel ranks: the same bits for each token.
+// A part of the sequences in another order and on other data-parallel ranks, one of them twice where nothing else would
+// change: the same bits for each token.
 [[nodiscard]] std::optional<std::string> split_and_order_do_not_matter(Subject& subject);
 
 }  // namespace shardproof::props::batch

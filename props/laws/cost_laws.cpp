@@ -95,7 +95,7 @@ std::optional<std::string> difference(const sim::StepCost& forecast, const sim::
 }
 
 std::optional<std::string> forecast_is_count(Subject& subject) {
-    if (subject.report().stall) return std::nullopt;
+    if (subject.report().stall) return subject.nothing_to_look_at();
     const Plan& plan = subject.plan();
     const Batch& batch = subject.batch();
     sim::StepOptions options{
@@ -125,7 +125,8 @@ std::optional<std::string> forecast_is_count(Subject& subject) {
         const auto found = chosen.find({layer, token});
         return found == chosen.end() ? ExpertId{0} : found->second[static_cast<std::size_t>(choice)];
     };
-    return difference(sim::cost_of(plan, options), subject.trace());
+    if (auto message = difference(sim::cost_of(plan, options), subject.trace())) return message;
+    return subject.trace().empty() ? subject.nothing_to_look_at() : std::nullopt;
 }
 
 }  // namespace shardproof::props::cost

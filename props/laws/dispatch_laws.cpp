@@ -127,6 +127,13 @@ std::optional<std::string> group_inverts(const LayerDispatch& layer, const std::
 
 }  // namespace
 
+bool any_row_dispatched(Subject& subject) {
+    return std::ranges::any_of(subject.dispatches(), [](const LayerDispatch& layer) {
+        return std::ranges::any_of(layer.ranks,
+                                   [](const RankDispatch& rank) { return !rank.routing.expert_ids.empty(); });
+    });
+}
+
 std::optional<std::string> counts_agree(Subject& subject) {
     const Plan& plan = subject.plan();
     // Where nothing is dispatched and there is no sequence parallelism every tp rank works on all rows of its group.
@@ -145,7 +152,7 @@ std::optional<std::string> counts_agree(Subject& subject) {
             if (auto message = group_counts_agree(layer, group)) return message;
         }
     }
-    return std::nullopt;
+    return any_row_dispatched(subject) ? std::nullopt : subject.nothing_to_look_at();
 }
 
 std::optional<std::string> combine_inverts_dispatch(Subject& subject) {
@@ -154,7 +161,7 @@ std::optional<std::string> combine_inverts_dispatch(Subject& subject) {
             if (auto message = group_inverts(layer, group)) return message;
         }
     }
-    return std::nullopt;
+    return any_row_dispatched(subject) ? std::nullopt : subject.nothing_to_look_at();
 }
 
 }  // namespace shardproof::props::dispatch

@@ -7,6 +7,9 @@
 
 namespace shardproof::props::dispatch {
 
+// Whether the run that was made dispatches any row: these laws have nothing to look at elsewhere.
+[[nodiscard]] bool any_row_dispatched(Subject& subject);
+
 // What a rank says it sends to a peer is what the peer expects from it; all of it together is tokens * K.
 [[nodiscard]] std::optional<std::string> counts_agree(Subject& subject);
 // A tag that names rank, token and choice, carried through the plans of dispatch, arrival and combine, meets its expert

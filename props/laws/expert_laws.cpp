@@ -99,7 +99,7 @@ std::optional<std::string> weights_in_proportion(const StageRecord& first, const
 }  // namespace
 
 std::optional<std::string> output_is_linear(Subject& subject) {
-    if (!can_vary(subject)) return std::nullopt;
+    if (!can_vary(subject)) return subject.nothing_to_look_at();
     const std::int64_t layer = *subject.model().config.first_moe_layer();
     const Plan& plan = subject.plan();
     const Model without = with_w2(subject.loaded_model(), plan, layer,
@@ -114,7 +114,7 @@ std::optional<std::string> output_is_linear(Subject& subject) {
 }
 
 std::optional<std::string> scale_applies_once(Subject& subject) {
-    if (!can_vary(subject)) return std::nullopt;
+    if (!can_vary(subject)) return subject.nothing_to_look_at();
     const std::size_t stage = *first_moe_stage(subject.model().config);
     const StageRecord& first = subject.report().result->stages[stage];
     for (const double factor : {0.0, -2.0}) {
@@ -131,8 +131,9 @@ std::optional<std::string> scale_applies_once(Subject& subject) {
 }
 
 std::optional<std::string> top_k_is_of_all_scores(Subject& subject) {
-    if (!can_vary(subject)) return std::nullopt;
     const RouterSpec& router = subject.plan().config.router;
+    const bool all_chosen = router.top_k == router.num_experts;
+    if (!can_vary(subject) || all_chosen) return subject.nothing_to_look_at();
     const Plan plan = with_router(subject.plan(), [](RouterSpec& all) {
         all.top_k = all.num_experts;
         all.norm_topk = false;
@@ -170,10 +171,12 @@ std::optional<std::string> top_k_is_of_all_scores(Subject& subject) {
 
 namespace {
 
+// Never the order that they have.
 std::vector<std::int64_t> drawn_order(std::int64_t count, sim::Prng& prng) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(count));
     std::iota(order.begin(), order.end(), std::int64_t{0});
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[prng.below(i)]);
+    if (std::ranges::is_sorted(order)) std::rotate(order.begin(), order.begin() + 1, order.end());
     return order;
 }
 
@@ -208,7 +211,7 @@ std::optional<std::string> order_does_not_matter(Subject& subject) {
     const Model& model = subject.model();
     // Of equal scores the lowest id is chosen: another order, another choice.
     const bool tied = subject.c().model.routing == RoutingFlavour::exact_ties;
-    if (!can_vary(subject) || tied || model.config.router.num_experts == 1) return std::nullopt;
+    if (!can_vary(subject) || tied || model.config.router.num_experts == 1) return subject.nothing_to_look_at();
     sim::Prng prng{subject.c().scheduler_seed + 3 * subject.c().model.seed};
     const std::vector<std::int64_t> order = drawn_order(model.config.router.num_experts, prng);
     std::optional<Result> other =

@@ -41,7 +41,8 @@ struct Broken {
     std::string law;
     std::string message;
 };
-// An exception of the law, or of building what it looks at, breaks kNoCrash.
+// An exception of the law, or of building what it looks at, breaks kNoCrash. Subject::looked() says afterwards whether
+// the law had anything to look at.
 [[nodiscard]] std::optional<Broken> try_law(const Law& law, Subject& subject);
 
 }  // namespace shardproof::props

@@ -311,6 +311,8 @@ const BrokenLaw kBroken[] = {
     {"pads_choose", "batch.pads_change_nothing", kNanPads, mutant::nan_row_chooses_one, "chooses expert 0 twice"},
     {"split", "batch.split_and_order_do_not_matter", kTwoOfOneRank, rows_look_at_their_number,
      "in another order layers.0, token"},
+    {"split_of_one_sequence", "batch.split_and_order_do_not_matter", "experts=4,top_k=2,moe_hidden=3,vocab=5,seqs=0:3",
+     rows_look_at_their_number, "in another order layers.0, token"},
     {"shared_twice", "experts.output_is_linear", kTwoByTwo, mutant::replicated_term_before_the_sum, "with w2 = 0"},
     {"no_sign", "experts.output_is_linear", kTwoRanks, magnitudes_only, "with -2 w2"},
     {"odd", "experts.output_is_linear", kTwoRanks, rows_cubed, "with -2 w2"},

@@ -117,8 +117,11 @@ std::optional<std::string> innermost_are_neighbours(Subject& subject) {
     };
     if (auto message = check(plan.meshes.dense, Axis::tp, 1)) return message;
     if (auto message = check(plan.meshes.sparse, Axis::ep, expert_tp(plan))) return message;
-    if (!plan.meshes.sparse.has(Axis::etp)) return std::nullopt;
-    return check(plan.meshes.sparse, Axis::etp, 1);
+    if (plan.meshes.sparse.has(Axis::etp)) {
+        if (auto message = check(plan.meshes.sparse, Axis::etp, 1)) return message;
+    }
+    const bool any_group = plan.dims.tp() > 1 || plan.dims.ep() > 1 || expert_tp(plan) > 1;
+    return any_group ? std::nullopt : subject.nothing_to_look_at();
 }
 
 }  // namespace shardproof::props::mesh

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -71,16 +72,21 @@ LayerVerdict judged(Subject& subject, const StageRecord& recorded, const StageRe
 }  // namespace
 
 std::optional<std::string> within_bounds(Subject& subject) {
-    const Mismatch* m = subject.report().verdict.failure();
-    if (m == nullptr) return std::nullopt;
+    const Verdict& verdict = subject.report().verdict;
+    const Mismatch* m = verdict.failure();
+    if (m == nullptr) {
+        const bool any =
+            std::ranges::any_of(verdict.layers, [](const LayerVerdict& layer) { return layer.tokens > 0; });
+        return any ? std::nullopt : subject.nothing_to_look_at();
+    }
     return fmt::format("{} on rank {}, [{}]: got {}, want {}, bound {}: {}", m->layer, m->rank.value(),
                        fmt::join(m->coordinate, ","), m->got, m->want, m->bound, m->why);
 }
 
 std::optional<std::string> judge_sees_four_bounds(Subject& subject) {
-    if (!subject.report().verdict.ok() || subject.report().stall) return std::nullopt;
+    if (!subject.report().verdict.ok() || subject.report().stall) return subject.nothing_to_look_at();
     const std::optional<Element> element = draw_element(subject);
-    if (!element) return std::nullopt;
+    if (!element) return subject.nothing_to_look_at();
     const StageRecord& stage = subject.report().result->stages[element->stage];
     const std::string name = name_of(stage.kind, stage.layer);
 

@@ -15,10 +15,11 @@ struct Choices {
     std::span<const float> weights;
 };
 
-// Calls judge(choices) for every recorded row; the first message, with its place.
+// Calls judge(choices) for every recorded row; the first message, with its place. Nothing to look at without a row.
 template <class JudgeRow>
 std::optional<std::string> each_row(Subject& subject, JudgeRow&& judge_row) {
     const auto k = static_cast<std::size_t>(subject.model().config.router.top_k);
+    bool any_row = false;
     for (const StageRecord& stage : subject.report().result->stages) {
         for (std::size_t r = 0; r < stage.ranks.size(); ++r) {
             const RankRecord& record = stage.ranks[r];
@@ -26,6 +27,7 @@ std::optional<std::string> each_row(Subject& subject, JudgeRow&& judge_row) {
                 return fmt::format("rank {} records {} ids and {} weights", r, record.expert_ids.size(),
                                    record.expert_weights.size());
             for (std::size_t row = 0; row * k < record.expert_ids.size(); ++row) {
+                any_row = true;
                 const Choices choices{std::span{record.expert_ids}.subspan(row * k, k),
                                       std::span{record.expert_weights}.subspan(row * k, k)};
                 if (auto why = judge_row(choices))
@@ -33,7 +35,7 @@ std::optional<std::string> each_row(Subject& subject, JudgeRow&& judge_row) {
             }
         }
     }
-    return std::nullopt;
+    return any_row ? std::nullopt : subject.nothing_to_look_at();
 }
 
 }  // namespace
@@ -65,7 +67,9 @@ std::optional<std::string> choices_are_sound(Subject& subject) {
 }
 
 std::optional<std::string> ties_to_the_lowest(Subject& subject) {
-    if (subject.c().model.routing != RoutingFlavour::exact_ties) return std::nullopt;
+    const bool tied =
+        subject.c().model.routing == RoutingFlavour::exact_ties && subject.model().config.router.num_experts > 1;
+    if (!tied) return subject.nothing_to_look_at();
     return each_row(subject, [](const Choices& choices) -> std::optional<std::string> {
         for (std::size_t i = 0; i < choices.ids.size(); ++i) {
             const std::int64_t id = choices.ids[i].value();

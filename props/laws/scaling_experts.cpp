@@ -109,7 +109,7 @@ std::optional<std::string> scaling_experts_are_exact(Subject& subject) {
         if (const auto stall = exchange.run(subject.c().scheduler_seed)) return stall->message;
         if (auto message = exchange.first_difference()) return message;
     }
-    return std::nullopt;
+    return any_row_dispatched(subject) ? std::nullopt : subject.nothing_to_look_at();
 }
 
 }  // namespace shardproof::props::dispatch

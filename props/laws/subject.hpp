@@ -76,6 +76,15 @@ public:
     // MoE layers of a run that ended, from the recorded routing.
     const std::vector<LayerDispatch>& dispatches();
 
+    // What a law returns of a case that has nothing for it to look at: it holds there, and proves nothing.
+    std::nullopt_t nothing_to_look_at() {
+        looked_ = false;
+        return std::nullopt;
+    }
+    // Whether the law that was tried last had something.
+    [[nodiscard]] bool looked() const { return looked_; }
+    void look_anew() { looked_ = true; }
+
 private:
     Case case_;
     Model model_;
@@ -85,6 +94,7 @@ private:
     std::optional<CheckReport> report_;
     sim::Trace trace_;
     std::optional<std::vector<LayerDispatch>> dispatches_;
+    bool looked_ = true;
 };
 
 // The run of a plan without judging it: nullopt when it stalls. Bits are those of Subject::report's result.

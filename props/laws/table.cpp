@@ -61,7 +61,7 @@ constexpr std::array kLaws{
         batch::beside_pads_within_bounds, LawKind::output, 16},
     Law{"batch.pads_change_nothing", "dummy tokens, zero, random, NaN or infinite, change no bit of the others",
         batch::pads_change_nothing, LawKind::relation, 16},
-    Law{"batch.split_and_order_do_not_matter", "a part of the batch in another order has the same bits",
+    Law{"batch.split_and_order_do_not_matter", "a part of the batch, in another order, has the same bits",
         batch::split_and_order_do_not_matter, LawKind::relation, 16},
     Law{"experts.output_is_linear", "a MoE layer is what ranks share, once, and what experts bring",
         experts::output_is_linear, LawKind::relation, 16},
@@ -93,6 +93,7 @@ std::vector<const Law*> laws_named(std::string_view name) {
 }
 
 std::optional<Broken> try_law(const Law& law, Subject& subject) {
+    subject.look_anew();
     try {
         if (auto message = law.fn(subject)) return Broken{std::string{law.name}, std::move(*message)};
     } catch (const std::bad_alloc&) {

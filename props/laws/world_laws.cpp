@@ -102,13 +102,12 @@ std::int64_t bytes_of(const sim::Trace& trace, std::string_view what) {
 }  // namespace
 
 std::optional<std::string> ends(Subject& subject) {
-    const auto& stall = subject.report().stall;
-    if (!stall) return std::nullopt;
-    return stall->message;
+    if (const auto& stall = subject.report().stall) return stall->message;
+    return subject.plan().world() > 1 ? std::nullopt : subject.nothing_to_look_at();
 }
 
 std::optional<std::string> ranks_are_in_step(Subject& subject) {
-    if (subject.report().stall) return std::nullopt;
+    if (subject.report().stall || subject.plan().world() == 1) return subject.nothing_to_look_at();
     const sim::Trace& trace = subject.trace();
     const Plan& plan = subject.plan();
     if (auto message = steps_differ(trace, plan.dims.world())) return message;
@@ -126,7 +125,9 @@ std::optional<std::string> ranks_are_in_step(Subject& subject) {
 }
 
 std::optional<std::string> any_schedule(Subject& subject) {
-    if (subject.report().stall) return std::nullopt;
+    const bool one_order_only = subject.plan().world() == 1;
+    if (subject.report().stall || one_order_only || subject.batch().num_tokens() == 0)
+        return subject.nothing_to_look_at();
     const Result& first = *subject.report().result;
     const std::uint64_t seed = subject.c().scheduler_seed + 1;
     const std::optional<Result> second = run_plan(subject.plan(), subject.loaded_model(), subject.batch(),
@@ -144,9 +145,9 @@ std::optional<std::string> any_schedule(Subject& subject) {
 }
 
 std::optional<std::string> layouts_agree(Subject& subject) {
-    if (subject.report().stall) return std::nullopt;
+    if (subject.report().stall || subject.batch().num_tokens() == 0) return subject.nothing_to_look_at();
     const std::vector<Case> peers = peers_of(subject.c());
-    if (peers.empty()) return std::nullopt;
+    if (peers.empty()) return subject.nothing_to_look_at();
     const Case& peer = peers[subject.c().scheduler_seed % peers.size()];
     const Plan plan =
         make_plan(subject.model(), dims_of(peer.layout), rule_set_named(peer.layout.rules), options_of(peer.layout));
