@@ -111,6 +111,7 @@ public:
             report_.mutants.push_back(hunt(*mutant));
             report_.ok = report_.ok && report_.mutants.back().killed;
         }
+        report_.ok = report_.ok && report_.failures.empty();
         return finished();
     }
 
@@ -266,7 +267,12 @@ private:
                 found.cases_changed += changed && !counted ? 1 : 0;
                 counted = counted || changed;
                 if (!changed || broken(outcome) == nullptr) continue;
-                if (broken(outcome_of(shrinkable.value(), {}, *law)) != nullptr) continue;
+                const Outcome unmutated = outcome_of(shrinkable.value(), options_.fuzz.plant, *law);
+                if (broken(unmutated) != nullptr) {
+                    if (std::ssize(report_.failures) < options_.fuzz.failures_max)
+                        add_failure(shrinkable, *law, *broken(unmutated));
+                    continue;
+                }
                 record_kill(shrinkable, mutant, *law, *broken(outcome), found);
                 break;
             }

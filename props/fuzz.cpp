@@ -54,12 +54,17 @@ public:
 
     FuzzReport hunt_mutants() {
         for (const Mutant* mutant : mutants_named(*options_.mutants)) {
+        std::int64_t most = 0;
             hunted_ = mutant->id;
             report_.mutants.push_back(hunt(*mutant));
             report_.ok = report_.ok && report_.mutants.back().killed;
         }
         finish();
+            most = std::max(most, report_.cases - before);
         return std::move(report_);
+        hunted_.clear();
+        try_unmutated(most);
+        report_.ok = report_.ok && report_.failures.empty();
     }
 
 private:
@@ -77,6 +82,17 @@ private:
 
     void try_case(const rc::Shrinkable<Case>& shrinkable, bool all_laws) {
         const Case c = shrinkable.value();
+    // The cases that the hunts drew.
+    void try_unmutated(std::int64_t most) {
+        const std::int64_t drawn = report_.cases;
+        Cases cases{options_.seed};
+        while (report_.unmutated < most && static_cast<std::int64_t>(report_.failures.size()) < options_.failures_max) {
+            try_case(cases.next(), true);
+            ++report_.unmutated;
+        }
+        report_.cases = drawn;
+    }
+
         const std::int64_t case_idx = report_.cases++;
         ++report_.laws[std::string{kNoCrash}];
         try {
@@ -148,7 +164,7 @@ private:
             auto broken = try_law(*law, mutated);
             const bool known = broken && broken->law == kNoCrash &&
                                std::ranges::any_of(kills, [](const auto& k) { return k.second.law == kNoCrash; });
-            if (!broken || known || broken_by(c, {}, *law)) continue;
+            if (!broken || known || broken_by(c, options_.plant, *law)) continue;
             // A fault that counts its calls may show only after other laws have run.
             if (const auto alone = broken_by(c, mutant.plant, *law); !alone || alone->law != broken->law) continue;
             kills.emplace_back(law, std::move(*broken));
@@ -220,7 +236,7 @@ private:
         const auto kills = [&](const Case& c) {
             bool changed = false;
             const std::optional<Broken> broken = broken_by(c, mutant.plant, *killer_, &changed);
-            return changed && broken && broken->law == found.law && !broken_by(c, {}, *killer_);
+            return changed && broken && broken->law == found.law && !broken_by(c, options_.plant, *killer_);
         };
         const Case smallest = shrunk(shrinkable_case(parse_case(found.original)), options_.shrink_seconds, kills);
         found.shrunk = print_case(smallest);

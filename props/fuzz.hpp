@@ -62,7 +62,8 @@ struct FuzzReport {
     std::int64_t cases = 0;
     double seconds = 0;  // the corpus included
     double cases_per_second = 0;
-    std::map<std::string, std::int64_t> laws;  // cases on which each was tried
+    std::int64_t unmutated = 0;  // cases of a hunt that were tried without a mutant: as many as the longest one drew
+    std::map<std::string, std::int64_t> laws;  // cases that had something for it to look at; of a hunt, unmutated ones
     std::map<std::string, std::string> skipped_laws;  // by name why: those that cannot be tried here
     std::map<std::string, std::int64_t> traits;  // cases that have it; all traits are listed
     double max_ratio = 0;  // largest error / bound seen
@@ -72,7 +73,8 @@ struct FuzzReport {
     std::vector<MutantReport> mutants;
 };
 
-// Throws InputError for an unknown law or mutant. What a case throws is a failure of law "no-crash".
+// Throws InputError for an unknown law or mutant. What a case throws is a failure of law "no-crash". A hunt tries its
+// cases without a mutant as well: a law that they break is a failure, whatever it says of mutants.
 [[nodiscard]] FuzzReport fuzz(const FuzzOptions& options);
 
 }  // namespace shardproof::props

@@ -29,6 +29,7 @@ void print_mutants(const props::FuzzReport& report, std::ostream& out) {
     }
     table.print(out);
     const auto killed = std::ranges::count_if(report.mutants, &props::MutantReport::killed);
+    if (report.unmutated > 0) out << fmt::format("cases    {} tried without a mutant as well\n", report.unmutated);
     out << fmt::format("verdict  {} of {} mutants killed\n", killed, report.mutants.size());
 }
 
@@ -52,6 +53,8 @@ void write_mutant(const props::MutantReport& mutant, JsonWriter& json) {
 void print_fuzz(const props::FuzzReport& report, const std::string& replay, std::ostream& out) {
     if (!report.mutants.empty()) {
         print_mutants(report, out);
+        print_failures(report, replay, out);
+        if (!report.failures.empty()) out << "verdict  FAILED: laws are broken without a mutant\n";
         return;
     }
     if (report.corpus > 0) out << fmt::format("corpus   {} cases replayed\n", report.corpus);
@@ -75,7 +78,7 @@ void write_fuzz(const props::FuzzReport& report, const std::string& replay, cons
         json.end_object();
     };
     json.begin_object().field("ok", report.ok).field("seed", report.seed).field("cases", report.cases);
-    json.field("corpus", report.corpus);
+    json.field("corpus", report.corpus).field("unmutated", report.unmutated);
     json.field("seconds", report.seconds).field("cases_per_second", report.cases_per_second);
     counts("laws", report.laws);
     counts("traits", report.traits);
