@@ -1,6 +1,7 @@
 #include "props/fuzz.hpp"
 
 #include <algorithm>
+#include <climits>
 #include <exception>
 
 #include "props/cases.hpp"
@@ -53,12 +54,18 @@ public:
     }
 
     FuzzReport hunt_mutants() {
+        std::int64_t most = 0;
         for (const Mutant* mutant : mutants_named(*options_.mutants)) {
         std::int64_t most = 0;
             hunted_ = mutant->id;
+            const std::int64_t before = report_.cases;
             report_.mutants.push_back(hunt(*mutant));
             report_.ok = report_.ok && report_.mutants.back().killed;
+            most = std::max(most, report_.cases - before);
         }
+        hunted_.clear();
+        try_unmutated(most);
+        report_.ok = report_.ok && report_.failures.empty();
         finish();
             most = std::max(most, report_.cases - before);
         return std::move(report_);
@@ -78,6 +85,17 @@ private:
         counted.failures = std::move(report_.failures);
         report_ = std::move(counted);
         corpus_seconds_ = clock_.seconds() - shrinking_seconds_;
+    }
+
+    // The cases that the hunts drew.
+    void try_unmutated(std::int64_t most) {
+        const std::int64_t drawn = report_.cases;
+        Cases cases{options_.seed};
+        while (report_.unmutated < most && static_cast<std::int64_t>(report_.failures.size()) < options_.failures_max) {
+            try_case(cases.next(), true);
+            ++report_.unmutated;
+        }
+        report_.cases = drawn;
     }
 
     void try_case(const rc::Shrinkable<Case>& shrinkable, bool all_laws) {
@@ -102,8 +120,8 @@ private:
                 const Law& law = *chosen_[i];
                 const bool turn = (case_idx + static_cast<std::int64_t>(i)) % law.every == 0;
                 if (!turn && !all_laws && options_.law.empty()) continue;
-                ++report_.laws[std::string{law.name}];
                 const std::optional<Broken> broken = try_law(law, subject);
+                if (broken || subject.looked()) ++report_.laws[std::string{law.name}];
                 if (!broken) continue;
                 add_failure(shrinkable, &law, *broken);
                 // A replayed case tells of every law that it breaks.
@@ -148,12 +166,12 @@ private:
         }
     }
 
-    // Every law that breaks with the mutant and holds without it, those that see outputs first.
     // Unless a law was asked for, none that needs no run hunts a mutant that shows in one.
     [[nodiscard]] bool hunts(const Law& law, const Mutant& mutant) const {
         return !options_.law.empty() || mutant.seen == Seen::by_statics_only || !law.is_static();
     }
 
+    // Every law that breaks with the mutant and holds without it, those that see numbers first.
     std::vector<std::pair<const Law*, Broken>> kills_of(const Case& c, const Mutant& mutant, bool& changed) {
         std::vector<std::pair<const Law*, Broken>> kills;
         Subject mutated{c, mutant.plant};
@@ -172,18 +190,19 @@ private:
         std::ranges::stable_sort(kills, std::less<>{}, distance_from_output);
         return kills;
     }
-    static bool sees_output(const std::pair<const Law*, Broken>& kill) { return distance_from_output(kill) == 0; }
     static int distance_from_output(const std::pair<const Law*, Broken>& kill) {
-        if (kill.second.law == kNoCrash) return 3;
+        if (kill.second.law == kNoCrash) return 4;
         switch (kill.first->kind) {
             case LawKind::output:
                 return 0;
-            case LawKind::relation:
+            case LawKind::ending:
                 return 1;
-            case LawKind::loading:
+            case LawKind::relation:
                 return 2;
+            case LawKind::loading:
+                return 3;
             default:
-                return 4;
+                return 5;
         }
     }
 
@@ -192,10 +211,10 @@ private:
         found.id = mutant.id;
         const Clock clock;
         Cases cases{options_.seed};
-        // After a kill that no output against the oracle shows, so many more cases may bring one that does.
+        // After a kill that no number against the oracle shows, so many more cases may bring one that is nearer to it.
         constexpr std::int64_t kMoreCases = 100;
         std::int64_t last = options_.mutant_cases_max;
-        for (std::int64_t i = 0; i < last && !(found.killed && by_output_); ++i) {
+        for (std::int64_t i = 0; i < last && distance_ > 0; ++i) {
             const rc::Shrinkable<Case> shrinkable = cases.next();
             ++report_.cases;
             show_progress();
@@ -206,19 +225,20 @@ private:
                 found.cases_changed += changed ? 1 : 0;
                 found.seconds = clock.seconds();
             }
-            if (kills.empty() || (found.killed && !sees_output(kills.front()))) continue;
+            if (kills.empty() || distance_from_output(kills.front()) >= distance_) continue;
             if (!found.killed) last = std::min(last, i + kMoreCases);
             record_kill(shrinkable, kills, found);
         }
         if (found.killed) shrink_kill(mutant, found);
-        by_output_ = false;
+        distance_ = INT_MAX;
         return found;
     }
 
     void record_kill(const rc::Shrinkable<Case>& shrinkable, const std::vector<std::pair<const Law*, Broken>>& kills,
                      MutantReport& found) {
         found.killed = true;
-        by_output_ = sees_output(kills.front());
+        found.other_laws.clear();
+        distance_ = distance_from_output(kills.front());
         killer_ = kills.front().first;
         found.law = kills.front().second.law;
         found.message = kills.front().second.message;
@@ -266,7 +286,7 @@ private:
     std::vector<const Law*> chosen_;
     std::string hunted_;
     const Law* killer_ = nullptr;
-    bool by_output_ = false;
+    int distance_ = INT_MAX;  // from an output, of the kill recorded
     double shown_at_ = 0;
     double corpus_seconds_ = 0;
     double shrinking_seconds_ = 0;

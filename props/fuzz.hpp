@@ -45,7 +45,7 @@ struct FuzzFailure {
 struct MutantReport {
     std::string id;
     bool killed = false;
-    std::string law;  // that killed it first; one that sees outputs against the oracle where there is one
+    std::string law;  // that killed it first; one that sees numbers against the oracle where there is one
     std::vector<std::string> other_laws;  // that kill the same case
     std::int64_t cases = 0;  // drawn until then, those that it leaves alone included
     std::int64_t cases_changed = 0;  // of these, where it changes something

@@ -30,8 +30,10 @@ Planted plant(const std::string& id, Backend backend, const Model& model, const 
     if (id.empty()) return {};
     const props::Case c = case_of(plan, batch);
     for (const props::Mutant* mutant : props::mutants_named({id}, "--plant")) {
-        const bool in_one_run = mutant->seen == props::Seen::by_output || mutant->seen == props::Seen::by_bytes;
-        if (!in_one_run || (backend == Backend::gpu && !mutant->on_devices)) continue;
+        const bool in_one_run = !mutant->needs_two_runs && mutant->seen != props::Seen::by_relation &&
+                                mutant->seen != props::Seen::by_statics_only;
+        // An id names its variants as well, which are other faults.
+        if (mutant->id != id || !in_one_run || (backend == Backend::gpu && !mutant->on_devices)) continue;
         auto planted = mutant->plant({.c = c, .model = model, .plan = plan, .batch = batch});
         if (planted && !planted->on_save) return Planted{std::move(*planted)};  // check saves nothing
     }

@@ -8,11 +8,10 @@
 
 namespace shardproof::props::experts {
 
-// Out = S + R, S what all ranks share (the residual) and R what experts bring: without w2 it is S, with -w2 it is S -
-// R, with 2 w2 it is S + 2 R.
+// Out = S + R, S what all ranks share (the residual) and R what experts bring: without w2 it is S, with -2 w2 it is
+// S - 2 R.
 [[nodiscard]] std::optional<std::string> output_is_linear(Subject& subject);
-// Out = S + scale * R: with scale 0 it is S, with twice the scale, or its opposite, R and the recorded weights
-// follow once.
+// Out = S + scale * R: with scale 0 it is S, with -2 times the scale R and the recorded weights follow once.
 [[nodiscard]] std::optional<std::string> scale_applies_once(Subject& subject);
 // Softmax (or sigmoid) over all experts, then top-k: the K chosen are the first K of a run that chooses all, with these
 // weights. Divided by their sum they are softmax over the chosen K alone, top-k first: the two orders agree where

@@ -17,7 +17,8 @@ enum class LawKind : std::uint8_t {
     routing,    // the routing that a run recorded, and the dispatch plans made of it
     loading,    // loaded bytes
     relation,  // a run against itself: its collectives, and another run that must have the same numbers, or known ones
-    output,  // a run against the oracle; that it ends
+    ending,  // that a run ends
+    output,  // the numbers of a run against the oracle's
 };
 
 struct Law {

@@ -38,7 +38,7 @@ constexpr std::array kLaws{
         loading::reads_only_planned_bytes, LawKind::loading, 16},
     Law{"loading.saved_here_loads_elsewhere", "saved by these ranks, it loads under another layout, bit for bit",
         loading::saved_here_loads_elsewhere, LawKind::loading, 32},
-    Law{"world.ends", "no rank waits for what never comes", world::ends, LawKind::output, 1},
+    Law{"world.ends", "no rank waits for what never comes", world::ends, LawKind::ending, 1},
     Law{"model.within_bounds", "every rank's every layer is within its bound of the oracle's", model::within_bounds,
         LawKind::output, 1},
     Law{"world.ranks_are_in_step", "every rank takes part in the same collectives", world::ranks_are_in_step,

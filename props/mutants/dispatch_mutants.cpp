@@ -19,13 +19,17 @@ std::optional<Planted> combine_in_dispatched_order(const Healthy& healthy) {
 
 std::optional<Planted> idle_rank_skips_exchange(const Healthy& healthy) {
     if (healthy.plan.dims.ep() == 1) return std::nullopt;
-    std::vector<bool> idle;
+    auto idle = std::make_shared<std::vector<bool>>();
     for (std::int64_t r = 0; r < healthy.plan.dims.world(); ++r)
-        idle.push_back(sim::make_rank_state(healthy.plan, healthy.batch, Rank{r}).slice.size() == 0);
-    if (std::ranges::find(idle, true) == idle.end()) return std::nullopt;
+        idle->push_back(sim::make_rank_state(healthy.plan, healthy.batch, Rank{r}).slice.size() == 0);
+    if (std::ranges::find(*idle, true) == idle->end()) return std::nullopt;
     Planted planted;
+    // Another batch has other idle ranks.
+    planted.faults.on_experts = [idle](Rank rank, std::int64_t, const RouterSpec&, sim::Routing& routing) {
+        (*idle)[rank.idx()] = routing.expert_ids.empty();
+    };
     planted.faults.on_call = [idle](Rank rank, sim::CollectiveCall& call) {
-        const bool skips = call.kind == sim::CollectiveKind::all_to_all && idle[rank.idx()];
+        const bool skips = call.kind == sim::CollectiveKind::all_to_all && (*idle)[rank.idx()];
         return skips ? sim::Participation::skips : sim::Participation::joins;
     };
     return planted;

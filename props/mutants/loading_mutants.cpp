@@ -249,25 +249,6 @@ std::optional<Planted> kv_head_by_rank(const Healthy& healthy) {
     });
 }
 
-std::optional<Planted> strided_left_to_right(const Healthy& healthy) {
-    const Plan& plan = healthy.plan;
-    const auto is_strided = [](const Placement& placement) { return std::holds_alternative<StridedShard>(placement); };
-    const bool any = std::ranges::any_of(plan.params, [&](const ParamPlan& param) {
-        return std::ranges::any_of(param.placement.placements, is_strided);
-    });
-    if (!any) return std::nullopt;
-    return with_load([&plan](Rank rank, std::size_t p, LoadPlan& load_plan) {
-        const ParamPlan& param = plan.params[p];
-        Layout layout{.mesh = &plan.mesh(param.placement.mesh), .placements = param.placement.placements};
-        for (Placement& placement : layout.placements) {
-            if (const auto* strided = std::get_if<StridedShard>(&placement)) placement = ShardDim{strided->dim};
-        }
-        const std::vector<IndexRuns> index = shard_index(layout, param.parameter.shape, rank);
-        // Uneven cuts have another shape, which no loader takes.
-        if (local_shape(index) == load_plan.shape) load_plan = make_load_plan(param.parameter, param.dtype, index);
-    });
-}
-
 std::optional<Planted> second_load_swapped(const Healthy& healthy) {
     const Plan& plan = healthy.plan;
     using Loads = std::map<std::pair<Rank, std::size_t>, std::int64_t>;

@@ -27,8 +27,6 @@ namespace shardproof::props::mutant {
 [[nodiscard]] std::optional<Planted> saved_under_local_ids(const Healthy& healthy);
 // A kv head that several tp ranks hold is looked up by the rank's number, not divided by their number.
 [[nodiscard]] std::optional<Planted> kv_head_by_rank(const Healthy& healthy);
-// Where tp and FSDP cut the same dim, the loader cuts it left to right, FSDP first.
-[[nodiscard]] std::optional<Planted> strided_left_to_right(const Healthy& healthy);
 // A second load finds gate and up in the order that running wants, and writes each over the other.
 [[nodiscard]] std::optional<Planted> second_load_swapped(const Healthy& healthy);
 

@@ -10,6 +10,7 @@
 #include "props/mutants/mutant.hpp"
 #include "props/mutants/router_mutants.hpp"
 #include "props/mutants/row_mutants.hpp"
+#include "props/mutants/strided_mutants.hpp"
 
 namespace shardproof::props {
 
@@ -17,6 +18,8 @@ namespace {
 
 using enum Seen;
 constexpr bool kOnDevices = true;
+constexpr bool kNotOnDevices = false;
+constexpr bool kNeedsTwoRuns = true;
 
 // clang-format off
 constexpr std::array kMutants{
@@ -24,7 +27,7 @@ constexpr std::array kMutants{
            mutant::remainder_on_the_last_rank},
     Mutant{"m02", "an expert's owner is id / floor(E / ep)", "TensorRT-LLM#13888", mutant::owner_by_floor},
     Mutant{"m03", "expert communicator built of num_experts ranks instead of ep", "DeepSpeed#7551",
-           mutant::communicator_of_num_experts, by_output, kOnDevices},
+           mutant::communicator_of_num_experts, by_stall, kOnDevices},
     Mutant{"m03-mesh", "expert mesh built with num_experts as its ep degree", "DeepSpeed#7551",
            mutant::mesh_of_num_experts, by_bytes, kOnDevices},
     Mutant{"m04", "rows exchanged over a dense group instead of the experts'", "Megatron-LM#5916",
@@ -48,9 +51,12 @@ constexpr std::array kMutants{
            by_output, kOnDevices},
     Mutant{"m14", "other ranks' experts masked with id 0", "transformers#40545", mutant::masked_with_expert_zero},
     Mutant{"m15", "a rank without tokens skips the all-to-all", "vllm#51984", mutant::idle_rank_skips_exchange,
-           by_output, kOnDevices},
-    Mutant{"m16", "a rank with no rows to send skips, its peers wait", "nccl#788", mutant::empty_sender_skips},
-    Mutant{"m17", "dummy rows reach a quantity of all rows", "vllm#40047", mutant::scale_over_pad_rows},
+           by_stall, kOnDevices},
+    Mutant{"m16", "a rank with no rows to send skips, its peers wait", "nccl#788", mutant::empty_sender_skips, by_stall},
+    Mutant{"m17", "dummy rows reach a quantity of all rows", "vllm#40047", mutant::scale_over_pad_rows, by_output,
+           kNotOnDevices, kNeedsTwoRuns},
+    Mutant{"m17-finite", "rows that fill up a short slice join its last row", "maxtext#3699",
+           mutant::filling_rows_joined},
     Mutant{"m17-nan", "a row of NaN scores chooses expert 0 K times", "vllm#39391", mutant::nan_row_chooses_one, by_relation},
     Mutant{"m17-workspace", "rows left to others are not cleared", "sglang#40187", mutant::rows_not_cleared},
     Mutant{"m20", "softmax after top-k where it belongs before", "Megatron-LM#955", mutant::softmax_after_top_k},
@@ -71,20 +77,27 @@ constexpr std::array kMutants{
     Mutant{"m25-saved", "experts saved under local ids", "KempnerForge#202", mutant::saved_under_local_ids, by_bytes},
     Mutant{"m27", "kv head looked up by rank, not divided by its replicas", "vllm#2379", mutant::kv_head_by_rank},
     Mutant{"m28", "a dim cut by tp and FSDP cut left to right", "pytorch#129229", mutant::strided_left_to_right},
-    Mutant{"m29", "a second load swaps gate and up", "vllm#42821", mutant::second_load_swapped},
+    Mutant{"m28-padding", "padding between the parts of a dim cut twice taken for rows of it", "pytorch#168134",
+           mutant::padding_kept},
+    Mutant{"m29", "a second load swaps gate and up", "vllm#42821", mutant::second_load_swapped, by_output,
+           kNotOnDevices, kNeedsTwoRuns},
     Mutant{"m30", "a truncated file mapped, zeros beyond its end", "vmlx-swift#217", mutant::truncated_file},
     Mutant{"m30-stale", "of two tensors of a name the stale one wins", "vllm#54230", mutant::stale_tensor_wins},
     Mutant{"m31", "outputs added in the order of arrival", "transformers#43362", mutant::sum_in_order_of_arrival, by_relation},
     Mutant{"m31-batch", "the order of a sum depends on the number of rows", "vllm#36488", mutant::sum_by_batch_size, by_relation},
     Mutant{"m32", "a counter summed in place is taken for a rank's own", "Megatron-LM#7481",
-           mutant::counts_summed_in_place},
+           mutant::counts_summed_in_place, by_stall},
 };
 
 constexpr std::array kLeftOut{
+    LeftOut{"m08-bias", "models: no family here has biases in its experts, to be added on every tp rank; m06 adds another "
+                        "term that all of them hold"},
     LeftOut{"m10", "gradients: the scale of an expert's gradient"},
     LeftOut{"m11", "gradients: the router's gradient left a partial sum"},
+    LeftOut{"m16-pair", "exchange: virtual ranks exchange rows in one collective, of which no pair can be left out"},
     LeftOut{"m18", "kernels: the alignment of a grouped GEMM's groups"},
     LeftOut{"m19", "kernels: 32-bit products of row and stride"},
+    LeftOut{"m21-correction", "models: no family here has a correction bias, to be rounded or to count in the weight"},
     LeftOut{"m26", "quantisation: block scales and their sizes"},
 };
 // clang-format on
