@@ -88,6 +88,8 @@ int run_verify(const Options& options, const Console& console) {
                                  .is_cut_model = options.layers.has_value(),
                                  .on_compared = [&](std::int64_t compared) { progress.add(compared); }});
     }
+    model.checkpoint->require_intact();
+    dump.require_intact();
     for (const std::string& note : report.notes) console.err << "note: " << note << '\n';
     print_report(report, options.shards->string(), answer.text());
     answer.json([&](JsonWriter& json) { write_report(report, json); });

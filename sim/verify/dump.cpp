@@ -71,6 +71,10 @@ Dump Dump::open(const fs::path& folder, std::int64_t world) {
     return dump;
 }
 
+void Dump::require_intact() const {
+    for (const SafetensorsFile& file : files_) file.source().require_intact();
+}
+
 RankTensors::RankTensors(const SafetensorsFile& file, const NameTable& names) : file_{&file} {
     for (const SafetensorsEntry& entry : file.header().entries) {
         if (!by_name_.emplace(names.canonical(entry.name), &entry).second) left_over_.push_back(&entry);

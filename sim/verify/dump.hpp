@@ -21,6 +21,8 @@ public:
     [[nodiscard]] static Dump of_files(std::vector<SafetensorsFile> files);  // in the order of ranks
     [[nodiscard]] const SafetensorsFile& file(Rank rank) const { return files_.at(rank.idx()); }
     [[nodiscard]] std::int64_t world() const { return static_cast<std::int64_t>(files_.size()); }
+    // Throws where a file is not what it was when it was opened (ByteSource).
+    void require_intact() const;
 
 private:
     std::vector<SafetensorsFile> files_;
