@@ -173,6 +173,7 @@ int run_load(const Options& options, const Console& console) {
     RankLoader loader(plan, options.dry_run ? nullptr : &*model.checkpoint);
     const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
     print_notes(layout, plan, console);
+    if (model.checkpoint) print_vision_note(model.config, *model.checkpoint, console);
     const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
     const std::int64_t bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
     Comparison comparison;
