@@ -25,7 +25,7 @@ refused() {
 compiles oracle/model/family.cpp || { cat "$copy/errors" >&2; exit 1; }
 refused oracle/model/config.cpp
 refused oracle/attention.cpp
-refused oracle/judge.cpp
+refused oracle/bounded_block.cpp
 refused sim/layers/attention.cpp
 refused sim/plan/plan_hash.cpp
 refused sim/plan/rules/titan.cpp

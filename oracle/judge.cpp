@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "oracle/bounded.hpp"
+#include "oracle/bounded_block.hpp"
 #include "oracle/bounded_experts.hpp"
 #include "oracle/expert_ids.hpp"
 #include "oracle/finding.hpp"
@@ -58,11 +59,6 @@ struct Judge::Impl {
     // The stage's input, checked against the output of the stage before; empty when a check failed.
     std::optional<Matrix> take_input(std::int64_t stage, const Records& records, Finding& finding) const;
     void keep_output(std::int64_t stage, const Records& records);
-    // The block's output on normed x [N,D], with its bounds.
-    [[nodiscard]] Bounded attend(const GroupedQueryAttention& spec, std::int64_t layer, const AttentionWeights& own,
-                                 const Bounded& x) const;
-    [[nodiscard]] Bounded attend(const Llama4Attention& spec, std::int64_t layer, const AttentionWeights& own,
-                                 const Bounded& x) const;
     void judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const;
     void judge_feed_forward(std::int64_t layer, const Matrix& hidden, Finding& finding) const;
     void judge_moe(std::int64_t layer, const Matrix& hidden, const Records& records, Finding& finding,
@@ -170,41 +166,6 @@ void Judge::Impl::judge_mlp(std::int64_t layer, const Records& records, Finding&
     }
 }
 
-Bounded Judge::Impl::attend(const GroupedQueryAttention& spec, std::int64_t /*layer*/, const AttentionWeights& own,
-                            const Bounded& x) const {
-    Bounded q = linear(x, own.wq, roundoff);
-    Bounded k = linear(x, own.wk, roundoff);
-    const Bounded v = linear(x, own.wv, roundoff);
-    if (spec.qk_norm) {
-        q = rms_norm(q, own.q_norm, config.rms_norm_eps, roundoff);
-        k = rms_norm(k, own.k_norm, config.rms_norm_eps, roundoff);
-    }
-    q = rotate(q, tokens.position, rope, roundoff);
-    k = rotate(k, tokens.position, rope, roundoff);
-    const Bounded heads = causal_attention(heads_of(spec), tokens, q, k, v, roundoff);
-    return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
-}
-
-Bounded Judge::Impl::attend(const Llama4Attention& spec, std::int64_t layer, const AttentionWeights& own,
-                            const Bounded& x) const {
-    Bounded q = linear(x, own.wq, roundoff);
-    Bounded k = linear(x, own.wk, roundoff);
-    const Bounded v = linear(x, own.wv, roundoff);
-    if (spec.has_rope(layer)) {
-        q = rotate(q, tokens.position, rope, roundoff);
-        k = rotate(k, tokens.position, rope, roundoff);
-        if (spec.qk_norm) {
-            q = l2_norm(q, spec.head_dim, config.rms_norm_eps, roundoff);
-            k = l2_norm(k, spec.head_dim, config.rms_norm_eps, roundoff);
-        }
-    } else if (spec.temperature) {
-        q = scale_rows(std::move(q), query_factors(*spec.temperature, tokens.position), roundoff);
-    }
-    const std::int64_t chunk = spec.is_chunked(layer) ? spec.chunk_size : kWholeSequence;
-    const Bounded heads = causal_attention(heads_of(spec), tokens, q, k, v, roundoff, chunk);
-    return linear(heads, own.wo, roundoff, {.extra_terms = 0, .partial_roundings = 1});
-}
-
 void Judge::Impl::judge_mlp_alone(std::int64_t layer, Records& records, Finding& finding, LayerVerdict& verdict) const {
     const std::int64_t d = config.hidden_size;
     const std::int64_t k = config.is_moe(layer) ? config.router.top_k : 0;
@@ -218,7 +179,7 @@ void Judge::Impl::judge_mlp_alone(std::int64_t layer, Records& records, Finding&
 void Judge::Impl::judge_attention(std::int64_t layer, const Matrix& input, Finding& finding) const {
     const AttentionWeights own = weights.attention(layer);
     const Bounded x = normed(input, own.norm);
-    const Bounded out = std::visit([&](const auto& spec) { return attend(spec, layer, own, x); }, config.attention);
+    const Bounded out = bounded_attention(config, layer, own, rope, tokens, x, roundoff);
     finding.compare(Field::hidden, add(input, out, roundoff), "output differs");
     finding.settle();
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "oracle/model/error.hpp"
@@ -32,20 +33,47 @@ TensorView holder(const Checkpoint& checkpoint, const Stored& stored, MatrixSize
     return checked(checkpoint, stored.tensor, shape);
 }
 
-// The matrix taken out of its holder, element by element.
+// Strides in elements, of one step to the next row and column.
+struct Steps {
+    std::int64_t row = 0;
+    std::int64_t col = 0;
+};
+
+// Square by square: a transposed matrix read column by column would miss the cache at every element.
+template <std::size_t width>
+void copy_elements(const std::byte* from, Steps steps, MatrixSize size, std::byte* to) {
+    constexpr std::int64_t kSide = 64;
+    for (std::int64_t r0 = 0; r0 < size.rows; r0 += kSide) {
+        for (std::int64_t c0 = 0; c0 < size.cols; c0 += kSide) {
+            for (std::int64_t r = r0; r < std::min(size.rows, r0 + kSide); ++r) {
+                for (std::int64_t c = c0; c < std::min(size.cols, c0 + kSide); ++c) {
+                    std::memcpy(to + static_cast<std::size_t>(r * size.cols + c) * width,
+                                from + static_cast<std::size_t>(r * steps.row + c * steps.col) * width, width);
+                }
+            }
+        }
+    }
+}
+
+// The matrix taken out of its holder.
 Tensor taken(const TensorView& from, const Stored& stored, MatrixSize size) {
     const auto width = static_cast<std::size_t>(bits_of(from.dtype) / 8);
     const std::int64_t all_rows = size.rows * stored.parts;
+    const Steps steps = stored.transposed ? Steps{1, all_rows} : Steps{size.cols, 1};
+    const std::int64_t first = stored.expert.value_or(0) * all_rows * size.cols + stored.part * size.rows * steps.row;
     Tensor matrix{from.dtype, {size.rows, size.cols}, {}};
     matrix.bytes.resize(static_cast<std::size_t>(size.rows * size.cols) * width);
-    const std::int64_t origin = stored.expert.value_or(0) * all_rows * size.cols;
-    for (std::int64_t r = 0; r < size.rows; ++r) {
-        const std::int64_t row = stored.part * size.rows + r;
-        for (std::int64_t c = 0; c < size.cols; ++c) {
-            const std::int64_t at = origin + (stored.transposed ? c * all_rows + row : row * size.cols + c);
-            std::memcpy(matrix.bytes.data() + static_cast<std::size_t>(r * size.cols + c) * width,
-                        from.bytes.data() + static_cast<std::size_t>(at) * width, width);
-        }
+    const std::byte* origin = from.bytes.data() + static_cast<std::size_t>(first) * width;
+    switch (width) {
+        case 2:
+            copy_elements<2>(origin, steps, size, matrix.bytes.data());
+            break;
+        case 4:
+            copy_elements<4>(origin, steps, size, matrix.bytes.data());
+            break;
+        default:
+            SP_ASSERT(width == 8);
+            copy_elements<8>(origin, steps, size, matrix.bytes.data());
     }
     return matrix;
 }

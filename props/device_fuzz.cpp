@@ -138,9 +138,7 @@ private:
         return *devices_;
     }
 
-    [[nodiscard]] static bool fits(const Case& c) {
-        return c.layout.world() <= kDeviceWorldMax && runs_on_devices(c);
-    }
+    [[nodiscard]] static bool fits(const Case& c) { return c.layout.world() <= kDeviceWorldMax && runs_on_devices(c); }
 
     // What `law` says of a case with `plant` in it. An exception other than the environment's may have left the devices
     // in disorder: they are made anew.

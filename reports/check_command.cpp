@@ -216,6 +216,7 @@ int run_check(const Options& options, const Console& console) {
     if (devices && !devices->is_first_process())
         return quiet_end(checked_on_gpu(run, *devices, options.devices, console), console);
     print_notes(layout, plan, console);
+    print_vision_note(model.config, model.checkpoint, console);
     answer.text() << fmt::format("check    {}: {} layers, {} tokens in {} sequences, {} ranks, {}\n",
                                  printable(options.model.string()), model.config.num_layers, ids.ids.size(),
                                  ids.num_sequences, plan.world(), plan.rules);

@@ -37,6 +37,8 @@ void require_gpu_for(const DeviceOptions& options, Backend backend) {
 
 void require_devices_run(const Plan& plan) {
     const auto refuse = [](const char* rule) { throw InputError({"command line", "--backend", "gpu", rule}); };
+    if (plan.config.shared_intermediate_size > 0)
+        refuse("must be sim where every token goes through a shared expert: GPU ranks have none");
     const Mesh& sparse = plan.meshes.sparse;
     if (sparse.has(Axis::etp) && (sparse.size(Axis::etp) > 1 || plan.dims.ep() == 1))
         refuse("must be sim where experts are cut in parts of their own, or ep is 1 for these rules");

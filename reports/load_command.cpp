@@ -192,6 +192,7 @@ int run_load(const Options& options, const Console& console) {
     const std::optional<fs::path> folder = open_folder(options, plan, loader, out ? &*out : nullptr);
     if (folder && !options.dry_run) source.write_beside(*folder);
     print_notes(layout, plan, console);
+    if (model.checkpoint) print_vision_note(model.config, *model.checkpoint, console);
     const std::vector<std::int64_t> bytes = bytes_per_rank(plan);
     const std::int64_t bytes_planned = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
     Comparison comparison;

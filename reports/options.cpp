@@ -246,6 +246,11 @@ void print_notes(const Layout& layout, const Plan& plan, const Console& console)
     for (const std::string& warning : plan.warnings) console.err << "warning: " << warning << '\n';
 }
 
+void print_vision_note(const ModelConfig& config, const Checkpoint& checkpoint, const Console& console) {
+    const std::string note = vision_note(config, checkpoint);
+    if (!note.empty()) console.err << "note: " << note << '\n';
+}
+
 void require_directory(const std::filesystem::path& model) {
     std::error_code error;
     if (std::filesystem::exists(model, error) && !std::filesystem::is_directory(model, error))

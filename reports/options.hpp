@@ -50,6 +50,8 @@ void add_json(OptionSet& set, std::string& target);
 [[nodiscard]] std::string dtype_note(const ModelConfig& config, DType of_tensors);
 // Notes and warnings, to the console's `err`: once nothing can be refused any more, since a refusal is one line.
 void print_notes(const Layout& layout, const Plan& plan, const Console& console);
+// That the tensors of a vision model beside this one are left alone; at the same time.
+void print_vision_note(const ModelConfig& config, const Checkpoint& checkpoint, const Console& console);
 
 // "linear" or "round_robin"; throws InputError.
 [[nodiscard]] ExpertOrder expert_order_named(const std::string& name);

@@ -74,6 +74,7 @@ int run_plan(const Options& options, const Console& console) {
     require_memory(plan_bytes(plan.meshes), fmt::format("a plan of {} ranks", plan.world()), "plan fewer ranks");
     view.violations = coverage_violations(plan);
     print_notes(layout, plan, console);
+    if (model.checkpoint) print_vision_note(model.config, *model.checkpoint, console);
     if (layout.dims.pp() > 1) {
         console.err << fmt::format("note: --pp={}: meshes and groups only, parameters are planned with --pp 1\n",
                                    layout.dims.pp());

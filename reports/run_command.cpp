@@ -104,6 +104,7 @@ int run_run(const Options& options, const Console& console) {
     require_memory(backend == Backend::oracle ? oracle_bytes(model.config, ids) : forward_bytes(plan, ids, false),
                    "run", "--layers N");
     print_notes(layout, plan, console);
+    print_vision_note(model.config, model.checkpoint, console);
     if (backend == Backend::oracle && has_layout(options.layout))
         console.err << "note: the layout has no meaning with --backend oracle, which knows no ranks\n";
 
