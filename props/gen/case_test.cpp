@@ -71,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"rope=dynamic", "head_dim=2", "must be from 4"},
         BadLine{"dense_layers=1", "dense_layers=1", "must be from 0 to 0"},
         BadLine{"layers=2,dense_layers=1+0", "dense_layers", "ascend"}, BadLine{"eps=0", "eps", "above 0"},
-        BadLine{"rules=titan", "titan", "titan-train"}, BadLine{"dp_shard=2,ep=3,experts=4", "case: ep=3", "must divide"},
+        BadLine{"rules=titan", "titan", "titan-train"},
+        BadLine{"dp_shard=2,ep=3,experts=4", "case: ep=3", "must divide"},
         BadLine{"tp=2", "case: tp=2", "num_attention_heads"}, BadLine{"dp_shard=2,ep=2", "case: ep=2", "num_experts"},
         BadLine{"rules=titan-infer,dp_replicate=2", "case: dp_replicate=2", "must be 1"},
         BadLine{"dp_shard=3,hidden=8", "case: dp_shard=3", "uneven Shard(1)"},
@@ -82,8 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"rules=pr-3143", "pr-3143", "must be a rule set that runs"},
         BadLine{"dp_shard=2,etp=2", "case: etp=2", "must not be given for rules titan-train"},
         BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_order=last", "expert_order=last", "round_robin"},
-        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map=1",
-                "without a slot"},
+        BadLine{"rules=vllm,dp_shard=2,ep=2,experts=2,expert_map=0+0", "physical_to_logical_map=1", "without a slot"},
         BadLine{"rules=vllm,expert_map=0", "case: ep=1", "above 1"}));
 
 }  // namespace
