@@ -56,7 +56,6 @@ public:
     FuzzReport hunt_mutants() {
         std::int64_t most = 0;
         for (const Mutant* mutant : mutants_named(*options_.mutants)) {
-            std::int64_t most = 0;
             hunted_ = mutant->id;
             const std::int64_t before = report_.cases;
             report_.mutants.push_back(hunt(*mutant));
@@ -67,11 +66,7 @@ public:
         try_unmutated(most);
         report_.ok = report_.ok && report_.failures.empty();
         finish();
-        most = std::max(most, report_.cases - before);
         return std::move(report_);
-        hunted_.clear();
-        try_unmutated(most);
-        report_.ok = report_.ok && report_.failures.empty();
     }
 
 private:
@@ -100,18 +95,6 @@ private:
 
     void try_case(const rc::Shrinkable<Case>& shrinkable, bool all_laws) {
         const Case c = shrinkable.value();
-        // The cases that the hunts drew.
-        void try_unmutated(std::int64_t most) {
-            const std::int64_t drawn = report_.cases;
-            Cases cases{options_.seed};
-            while (report_.unmutated < most &&
-                   static_cast<std::int64_t>(report_.failures.size()) < options_.failures_max) {
-                try_case(cases.next(), true);
-                ++report_.unmutated;
-            }
-            report_.cases = drawn;
-        }
-
         const std::int64_t case_idx = report_.cases++;
         ++report_.laws[std::string{kNoCrash}];
         try {
@@ -140,7 +123,6 @@ private:
     void add_failure(const rc::Shrinkable<Case>& shrinkable, const Law* law, const Broken& broken) {
         const Clock shrinking;
         const Case smallest = shrunk(shrinkable, options_.shrink_seconds, [&](const Case& c) {
-            if (broken || subject.looked()) ++report_.laws[std::string{law.name}];
             const std::optional<Broken> again = broken_by(c, options_.plant, *law);
             return again && again->law == broken.law;
         });
