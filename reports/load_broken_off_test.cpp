@@ -124,7 +124,7 @@ TEST(LoadBrokenOff, AFullDiskIsSaidAndLeavesNothing) {
     if (WEXITSTATUS(status) == kNotAllowed) GTEST_SKIP() << "this process may not mount";
     EXPECT_EQ(WEXITSTATUS(status), 3);
     EXPECT_THAT(text_of(told), HasSubstr("No space left on device"));
-    EXPECT_THAT(text_of(told), HasSubstr("; free space on that disk"));
+    EXPECT_THAT(text_of(told), HasSubstr(": free space on that disk"));
     EXPECT_TRUE(text_of(told).ends_with("\nempty")) << text_of(told);
 }
 
