@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <ostream>
 #include <utility>
+#include <vector>
 
 #include "oracle/model/error.hpp"
 #include "reports/writable.hpp"
@@ -25,32 +27,35 @@ std::ostream& nowhere() {
 
 fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path{"."}; }
 
+// The names that a name leads through: itself, then link by link, as far as they can be followed.
+std::vector<fs::path> links_from(const fs::path& file) {
+    constexpr std::size_t kLinksMax = 40;  // as the kernel follows them
+    std::vector<fs::path> names{file};
+    std::error_code error;
+    while (names.size() <= kLinksMax && fs::is_symlink(fs::symlink_status(names.back(), error))) {
+        const fs::path next = fs::read_symlink(names.back(), error);
+        if (error) break;
+        names.push_back(next.is_absolute() ? next : folder_of(names.back()) / next);
+    }
+    return names;
+}
+
 // The name that a rename may replace: where links lead, so that they stay. Throws where they lead in a circle.
 fs::path target_of(const fs::path& file, const std::string& option) {
-    constexpr int kLinksMax = 40;  // as the kernel follows them
-    fs::path at = file;
+    fs::path last = links_from(file).back();
     std::error_code error;
-    for (int i = 0; i < kLinksMax; ++i) {
-        if (!fs::is_symlink(fs::symlink_status(at, error))) return at;
-        const fs::path next = fs::read_symlink(at, error);
-        if (error) break;
-        at = next.is_absolute() ? next : folder_of(at) / next;
-    }
+    if (!fs::is_symlink(fs::symlink_status(last, error))) return last;
     throw InputError({file.string(), option, "", "must be writable: its links lead nowhere"});
 }
 
 // /dev/stdout, /proc/self/fd/1: a link of /proc to a file that is open already, which another name would not reach.
 bool leads_to_open_file(const fs::path& file) {
-    std::error_code error;
-    fs::path at = file;
-    for (int i = 0; i < 40 && fs::is_symlink(fs::symlink_status(at, error)); ++i) {
-        const std::string folder = fs::weakly_canonical(folder_of(at), error).string();
-        if (folder.starts_with("/proc/") || folder.starts_with("/dev/fd")) return true;
-        const fs::path next = fs::read_symlink(at, error);
-        if (error) return false;
-        at = next.is_absolute() ? next : folder_of(at) / next;
-    }
-    return false;
+    return std::ranges::any_of(links_from(file), [](const fs::path& name) {
+        std::error_code error;
+        if (!fs::is_symlink(fs::symlink_status(name, error))) return false;
+        const std::string folder = fs::weakly_canonical(folder_of(name), error).string();
+        return folder.starts_with("/proc/") || folder.starts_with("/dev/fd");
+    });
 }
 
 // Written aside and renamed; a device, a FIFO and what /proc or /dev shows of an open file are written as they are.
