@@ -9,21 +9,12 @@
 #include <utility>
 
 #include "oracle/model/byte_source.hpp"
-#include "oracle/model/error.hpp"
+#include "reports/writable.hpp"
 
 namespace shardproof::reports {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void fail(const fs::path& file, int error) {
-    const std::string why = std::generic_category().message(error);
-    if (error == ENOSPC || error == EDQUOT || error == EIO) {
-        throw EnvironmentError(fmt::format("{}: {}", printable(file.string()), why),
-                               "free space on that disk, or write elsewhere");
-    }
-    throw InputError({file.string(), "", "", "must be a file that can be written: " + why});
-}
 
 // The kernel does not write from pages of a mapped file that are gone. Read here they become zeros (byte_source.hpp),
 // and require_intact() tells.
@@ -39,10 +30,10 @@ void touch(std::span<const std::byte> bytes) {
 NewFile::NewFile(fs::path file) : file_{std::move(file)} {
     std::error_code error;
     if (file_.has_parent_path()) fs::create_directories(file_.parent_path(), error);
-    if (error) fail(file_, error.value());
+    if (error) throw_unwritable(file_, error.value());
     place_ = file_.parent_path() / fmt::format(".{}.tmp-{}", file_.filename().string(), getpid());
     fd_ = ::open(place_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0) fail(file_, errno);
+    if (fd_ < 0) throw_unwritable(file_, errno);
 }
 
 NewFile::~NewFile() {
@@ -62,7 +53,7 @@ void NewFile::append(std::span<const std::byte> bytes) {
             is_touched = true;
             continue;
         }
-        if (written < 0) fail(file_, errno);
+        if (written < 0) throw_unwritable(file_, errno);
         bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
 }
@@ -70,12 +61,12 @@ void NewFile::append(std::span<const std::byte> bytes) {
 void NewFile::append_hole(std::uint64_t num_bytes) {
     num_bytes_ += num_bytes;
     const auto end = static_cast<off_t>(num_bytes_);
-    if (::ftruncate(fd_, end) != 0 || ::lseek(fd_, end, SEEK_SET) < 0) fail(file_, errno);
+    if (::ftruncate(fd_, end) != 0 || ::lseek(fd_, end, SEEK_SET) < 0) throw_unwritable(file_, errno);
 }
 
 void NewFile::commit() {
-    if (::fsync(fd_) != 0) fail(file_, errno);
-    if (::rename(place_.c_str(), file_.c_str()) != 0) fail(file_, errno);
+    if (::fsync(fd_) != 0) throw_unwritable(file_, errno);
+    if (::rename(place_.c_str(), file_.c_str()) != 0) throw_unwritable(file_, errno);
     ::close(std::exchange(fd_, -1));
 }
 

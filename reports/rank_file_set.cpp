@@ -7,25 +7,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 
-#include "oracle/model/error.hpp"
 #include "oracle/model/safetensors.hpp"
 #include "reports/manifest.hpp"
+#include "reports/writable.hpp"
 
 namespace shardproof::reports {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void fail(const fs::path& file, int error) {
-    const std::string why = std::generic_category().message(error);
-    if (error == ENOSPC || error == EDQUOT || error == EIO) {
-        throw EnvironmentError(fmt::format("{}: {}", printable(file.string()), why),
-                               "free space on that disk, or write elsewhere");
-    }
-    throw InputError({file.string(), "", "", "must be a file that can be written: " + why});
-}
 
 // Half of what the process may have open, and at least a few: the checkpoint's files are maps, not descriptors.
 std::size_t files_at_once() {
@@ -83,7 +73,7 @@ int RankFileSet::open_file(std::size_t rank) {
     if (opened_[rank] >= 0) return opened_[rank];
     if (num_open_ == num_open_max_) close_all();
     opened_[rank] = ::open(name_of_rank(rank, false).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (opened_[rank] < 0) fail(name_of_rank(rank, true), errno);
+    if (opened_[rank] < 0) throw_unwritable(name_of_rank(rank, true), errno);
     ++num_open_;
     return opened_[rank];
 }
@@ -93,7 +83,7 @@ void RankFileSet::write_at(std::size_t rank, std::uint64_t offset, std::span<con
     while (!bytes.empty()) {
         const ssize_t written = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail(name_of_rank(rank, true), errno);
+        if (written < 0) throw_unwritable(name_of_rank(rank, true), errno);
         bytes = bytes.subspan(static_cast<std::size_t>(written));
         offset += static_cast<std::uint64_t>(written);
     }
@@ -105,12 +95,12 @@ void RankFileSet::write(Rank rank, std::size_t param_idx, std::span<const std::b
 
 void RankFileSet::commit() {
     for (std::size_t rank = 0; rank < opened_.size(); ++rank) {
-        if (::fsync(open_file(rank)) != 0 && errno != EINVAL) fail(name_of_rank(rank, true), errno);
+        if (::fsync(open_file(rank)) != 0 && errno != EINVAL) throw_unwritable(name_of_rank(rank, true), errno);
     }
     close_all();
     for (; num_committed_ < opened_.size(); ++num_committed_) {
         if (::rename(name_of_rank(num_committed_, false).c_str(), name_of_rank(num_committed_, true).c_str()) != 0)
-            fail(name_of_rank(num_committed_, true), errno);
+            throw_unwritable(name_of_rank(num_committed_, true), errno);
     }
 }
 

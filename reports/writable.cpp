@@ -30,4 +30,13 @@ std::string why_not_writable(const std::filesystem::path& folder) {
     return std::generic_category().message(error);
 }
 
+void throw_unwritable(const std::filesystem::path& file, int error) {
+    const std::string why = std::generic_category().message(error);
+    if (error == ENOSPC || error == EDQUOT || error == EIO) {
+        throw EnvironmentError(fmt::format("{}: {}", printable(file.string()), why),
+                               "free space on that disk, or write elsewhere");
+    }
+    throw InputError({file.string(), "", "", "must be a file that can be written: " + why});
+}
+
 }  // namespace shardproof::reports
