@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "oracle/model/safetensors.hpp"
 #include "reports/new_file.hpp"
 
 namespace shardproof::reports {
@@ -18,18 +19,11 @@ std::uint64_t bytes_of(const SyntheticTensor& tensor, DType dtype) {
 // All of one dtype, so in the order of their names, as write_safetensors() has them.
 void complete(SynthFile& file, DType dtype) {
     std::ranges::sort(file.tensors, {}, &SyntheticTensor::name);
-    file.header = R"({"__metadata__":{"format":"pt"})";
-    std::uint64_t offset = 0;
-    for (const SyntheticTensor* const tensor : file.tensors) {
-        const std::uint64_t end = offset + bytes_of(*tensor, dtype);
-        file.header +=
-            fmt::format(",{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
-                        nlohmann::json(tensor->name).dump(), name_of(dtype), to_string(tensor->shape), offset, end);
-        offset = end;
-    }
-    file.header += '}';
-    file.header.append((8 - file.header.size() % 8) % 8, ' ');
-    file.num_bytes = sizeof(std::uint64_t) + file.header.size() + offset;
+    std::vector<TensorForm> forms;
+    for (const SyntheticTensor* const tensor : file.tensors) forms.push_back({tensor->name, dtype, tensor->shape});
+    SafetensorsForm form = safetensors_form(forms, {{"format", "pt"}});
+    file.head = std::move(form.head);
+    file.num_bytes = form.num_bytes;
 }
 
 }  // namespace
@@ -46,7 +40,7 @@ std::vector<SynthFile> split_into_files(const std::vector<SyntheticTensor>& tens
     for (const SyntheticTensor& tensor : tensors) {
         const std::uint64_t bytes = bytes_of(tensor, options.dtype);
         if (bytes > options.shard_bytes_max) {
-            files.push_back({.name = {}, .header = {}, .tensors = {&tensor}});
+            files.push_back({.name = {}, .head = {}, .tensors = {&tensor}});
             continue;
         }
         if (current_bytes + bytes > options.shard_bytes_max) close();
@@ -80,9 +74,7 @@ std::string index_of(const std::vector<SynthFile>& files, DType dtype) {
 void write_synth(const SynthFile& file, const SynthOptions& options, const std::filesystem::path& place,
                  const std::function<void(std::int64_t)>& progress) {
     NewFile out(place / file.name);
-    const std::uint64_t length = file.header.size();
-    out.append(std::as_bytes(std::span(&length, 1)));
-    out.append(file.header);
+    out.append(file.head);
     if (options.sparse) {
         out.append_hole(file.num_bytes - out.num_bytes());
         out.commit();

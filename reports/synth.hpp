@@ -19,7 +19,7 @@ struct SynthOptions {
 
 struct SynthFile {
     std::string name;
-    std::string header;                          // JSON, padding included
+    std::string head;                            // length, JSON and padding: what the file begins with
     std::vector<const SyntheticTensor*> tensors;  // in the order of their bytes
     std::uint64_t num_bytes = 0;                 // of the whole file
 };
